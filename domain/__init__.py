@@ -1,0 +1,1 @@
+"""Pure rules of billing: no I/O, no clock, no chance. Standard library and pydantic only."""

@@ -1,0 +1,76 @@
+"""Every workflow id, schedule id, task queue and idempotency key of the system.
+
+Keys are made from the business, never from run ids, retries or chance: the same business event always has the same key,
+whoever asks, however often. A key of Stripe is at most 255 characters long.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TASK_QUEUE_CHAIN: Final = "billing"
+"""Workflows, and the steps that touch Cal.com or only our database."""
+
+TASK_QUEUE_STRIPE: Final = "billing-stripe"
+"""Steps that call Stripe. Its rate is capped by the Temporal server for all workers together."""
+
+SCHEDULE_SETTLEMENT: Final = "settlement-monthly"
+SCHEDULE_SWEEP: Final = "sweep"
+
+_SAFE = re.compile(r"^[A-Za-z0-9_.:-]{1,120}$")
+
+
+def _checked(part: str) -> str:
+    """The part, if it can stand in an id; a ValueError names what is wrong. Ids reach URLs, logs and the Web UI."""
+    if not _SAFE.match(part):
+        raise ValueError("an id may hold 1-120 of A-Z a-z 0-9 _ . : - only")
+    return part
+
+
+def is_safe(part: str) -> bool:
+    """Whether a value from outside (a Cal.com uid, an operator's argument) can be part of an id."""
+    return bool(_SAFE.match(part))
+
+
+def booking_workflow(chain_uid: str) -> str:
+    """Workflow id of a chain. `chain_uid` is the first uid of the booking, before any rescheduling."""
+    return f"booking-{_checked(chain_uid)}"
+
+
+def settlement_workflow(period: str) -> str:
+    """Workflow id of one month's closing; `period` is `YYYY-MM` in Europe/Berlin."""
+    return f"settlement-{_checked(period)}"
+
+
+def reseller_settlement_workflow(period: str, reseller_id: str) -> str:
+    return f"settlement-{_checked(period)}-{_checked(reseller_id)}"
+
+
+def charge_key(chain_uid: str, attempt: int) -> str:
+    """Idempotency key of one dunning attempt. A new attempt is a new key, a retry never is."""
+    return f"charge:{_checked(chain_uid)}:{attempt}"
+
+
+def refund_key(chain_uid: str, sequence: int) -> str:
+    """Key of the n-th refund of a chain, counted from 1."""
+    return f"refund:{_checked(chain_uid)}:{sequence}"
+
+
+def transfer_key(chain_uid: str, reseller_id: str) -> str:
+    """Key of the one transfer that a chain makes to one reseller."""
+    return f"transfer:{_checked(chain_uid)}:{_checked(reseller_id)}"
+
+
+def settlement_transfer_key(period: str, reseller_id: str, currency: str) -> str:
+    return f"settlement:{_checked(period)}:{_checked(reseller_id)}:{_checked(currency)}"
+
+
+def reversal_key(transfer_key: str, sequence: int) -> str:
+    """Key of the n-th reversal of a transfer: one key per business event, or a second partial one would clash."""
+    return f"reversal:{transfer_key}:{sequence}"
+
+
+def entry_key(kind: str, *parts: str | int) -> str:
+    """Business key of a ledger entry, e.g. `entry_key("billed", uid)`; reversals use `entry_key("reversal", key, n)`."""
+    return ":".join([kind, *(str(part) for part in parts)])
