@@ -72,5 +72,5 @@ def reversal_key(transfer_key: str, sequence: int) -> str:
 
 
 def entry_key(kind: str, *parts: str | int) -> str:
-    """Business key of a ledger entry, e.g. `entry_key("billed", uid)`; reversals use `entry_key("reversal", key, n)`."""
+    """Business key of a ledger entry, such as `billed:{uid}`; reversals use `reversal:{key}:{n}`."""
     return ":".join([kind, *(str(part) for part in parts)])

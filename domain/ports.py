@@ -1,7 +1,7 @@
 """Protocols of the outside world and the errors each may raise.
 
-An outcome of a call is done (it returns), refused (`Refused`), unknown (`OutcomeUnknown`), not done (`RateLimited`) or a
-mistake of ours or of the set-up (`SetupError`). Only a refusal may start a compensation.
+An outcome of a call is done (it returns), refused (`Refused`), unknown (`OutcomeUnknown`), not done (`RateLimited`)
+or a mistake of ours or of the set-up (`SetupError`). Only a refusal may start a compensation.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class BookingPage(_Frozen):
 
 
 class CalendarGateway(Protocol):
-    """Cal.com API v2. Every method may raise OutcomeUnknown, RateLimited and SetupError (NotFound for an unknown uid)."""
+    """Cal.com API v2. Every method may raise OutcomeUnknown, RateLimited, SetupError (NotFound: unknown uid)."""
 
     async def get_booking(self, uid: str) -> CalBooking: ...
 
@@ -266,13 +266,13 @@ class PaymentGateway(Protocol):
         ...
 
     async def cancel_payment(self, payment_intent_id: str, *, idempotency_key: str) -> Payment:
-        """Cancels an unpaid PaymentIntent. Refused (`already_succeeded`) where it was paid; already cancelled is success."""
+        """Cancels an unpaid PaymentIntent. Refused (`already_succeeded`) where it was paid; twice is success."""
         ...
 
     async def refund(
         self, *, payment_intent_id: str, amount_minor: int, chain_uid: str, idempotency_key: str
     ) -> Refund:
-        """Refused where the charge is disputed (`charge_disputed`) or has too little left (`charge_already_refunded`)."""
+        """Refused: `charge_disputed`, or `charge_already_refunded` where too little is left."""
         ...
 
     async def get_refund(self, refund_id: str) -> Refund: ...
