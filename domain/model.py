@@ -101,7 +101,7 @@ class ParkReason(StrEnum):
 
 
 class NoQuote(Exception):
-    """A booking cannot be priced: park it with `reason`. `detail` says what is missing, in ids, without personal data."""
+    """A booking cannot be priced: park it with `reason`. `detail` says what is missing, in ids only."""
 
     def __init__(self, reason: ParkReason, detail: str) -> None:
         super().__init__(reason, detail)
