@@ -1,6 +1,6 @@
 """All settings of the pipeline in one frozen model: read once at start from the environment or a `.env` file.
 
-Every default and limit says its unit and its reason. `load()` turns what is missing or wrong into one message that names
+Every default says its unit and its reason. `load()` turns what is missing or wrong into one message that names
 each setting, what it is for and an example.
 """
 
