@@ -1,0 +1,217 @@
+"""Input and result of every step. Ids, amounts and times only: no personal data enters a Temporal history."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from domain.chain import ChainOutcome, ChainStage
+from domain.model import AmountMinor, Currency, Frozen, Id, ParkReason, Period, UtcDatetime
+from domain.ports import BookingStatus
+
+
+class ChainRef(Frozen):
+    chain_uid: Id
+
+
+class BookingRef(Frozen):
+    chain_uid: Id
+    booking_uid: Id
+    """The uid known last; the step follows reschedulings from there."""
+
+
+class BookingFacts(Frozen):
+    """What the chain needs to know of a booking."""
+
+    booking_uid: Id
+    """The newest uid of the chain of reschedulings."""
+    status: BookingStatus
+    start_at: UtcDatetime
+    end_at: UtcDatetime
+    changed_at: UtcDatetime
+    """Cal.com's `updatedAt`, or the time of reading where Cal.com gives none."""
+    attendee_absent: bool
+
+
+class QuoteFacts(Frozen):
+    """The frozen quote's figures that a person or a branch of the workflow needs; the quote itself is in PostgreSQL."""
+
+    customer_id: Id
+    reseller_id: Id | None
+    currency: Currency
+    gross_minor: AmountMinor
+    charge_at: UtcDatetime
+    matures_at: UtcDatetime
+    period: Period
+
+
+class QuoteResult(Frozen):
+    """Either a quote, or why there is none."""
+
+    quote: QuoteFacts | None
+    reason: ParkReason | None = None
+    detail: str = ""
+
+
+class TermsCause(StrEnum):
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+
+
+class TermsInput(Frozen):
+    chain_uid: Id
+    booking_uid: Id
+    cause: TermsCause
+    at: UtcDatetime
+
+
+class TermsResult(Frozen):
+    retained_minor: AmountMinor
+    """What the customer owes in the end, gross."""
+    given_back_minor: AmountMinor
+    """The rest of the quote's gross amount: never charged, or refunded."""
+
+
+class BillInput(Frozen):
+    chain_uid: Id
+    given_back_minor: AmountMinor = 0
+    """Part of the gross amount that is waived before the charge, by the cancellation terms."""
+
+
+class ChargeInput(Frozen):
+    chain_uid: Id
+    attempt: int
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class ChargeStatus(StrEnum):
+    SUCCEEDED = "succeeded"
+    PROCESSING = "processing"
+    """SEPA: the bank has up to 14 business days."""
+    REQUIRES_CUSTOMER = "requires_customer"
+    """The customer has to confirm the payment himself (SCA)."""
+    REFUSED = "refused"
+
+
+class ChargeResult(Frozen):
+    status: ChargeStatus
+    soft: bool = False
+    """A refusal that may turn into a yes on another day."""
+    code: str | None = None
+    payment_intent_id: str | None = None
+    fee_known: bool = True
+    """False while Stripe has not written the balance transaction yet; `check_payment` posts the fee later."""
+    disputed: bool = False
+    refunded_outside_minor: AmountMinor = 0
+    """Refunded at Stripe by somebody else than this chain."""
+
+
+class RefundInput(Frozen):
+    chain_uid: Id
+    sequence: int
+    """n-th refund of the chain, from 1: part of its key."""
+    given_back_minor: AmountMinor | None = None
+    """Cumulative: what the customer gets back in the end. None: everything that was charged."""
+
+
+class EffectResult(Frozen):
+    """Result of an effect at Stripe that may be refused. `amount_minor` 0 and no code: there was nothing to do."""
+
+    amount_minor: AmountMinor = 0
+    refused_code: str | None = None
+    reason: ParkReason | None = None
+    """Why a person is needed, where the effect was refused."""
+
+
+class AccrueInput(Frozen):
+    chain_uid: Id
+    given_back_minor: AmountMinor = 0
+
+
+class CorrectInput(Frozen):
+    chain_uid: Id
+    sequence: int
+    given_back_minor: AmountMinor | None = None
+    """Cumulative; None: everything."""
+
+
+class Due(Frozen):
+    """A commission that this chain transfers itself."""
+
+    reseller_id: Id
+    amount_minor: AmountMinor
+
+
+class MatureResult(Frozen):
+    currency: Currency
+    transfers: tuple[Due, ...] = ()
+    left_for_settlement: int = 0
+    """Commissions that wait for the monthly settlement."""
+
+
+class TransferInput(Frozen):
+    chain_uid: Id
+    reseller_id: Id
+
+
+class RecordInput(Frozen):
+    """A change of a chain's stage, with who ordered it where a person did."""
+
+    chain_uid: Id
+    stage: ChainStage
+    outcome: ChainOutcome | None = None
+    reason: ParkReason | None = None
+    detail: str = ""
+    waits_for: str = ""
+    deadline_at: UtcDatetime | None = None
+    actor: str = "workflow"
+    action: str | None = None
+    why: str = ""
+
+
+class MoveResult(Frozen):
+    matures_at: UtcDatetime
+
+
+class ClaimInput(Frozen):
+    period: Period
+    requested_by: str
+
+
+class Claimed(Frozen):
+    """One reseller's claim of a period, in one currency."""
+
+    reseller_id: Id
+    currency: Currency
+    amount_minor: AmountMinor
+
+
+class ClaimResult(Frozen):
+    period: Period
+    claims: tuple[Claimed, ...]
+    """Only the ones that still have to be paid: a second run finds none."""
+
+
+class SettleInput(Frozen):
+    period: Period
+    reseller_id: Id
+    currency: Currency
+
+
+class ParkSettlementInput(Frozen):
+    period: Period
+    reseller_id: Id
+    currency: Currency
+    reason: ParkReason
+    detail: str
+
+
+class SweepInput(Frozen):
+    lookback_seconds: int
+    """How far before the last sweep's start to look: covers clocks that differ and pages that shifted."""
+
+
+class SweepResult(Frozen):
+    seen: int
+    new: int
+    """Changes that no webhook had told of; they are in the inbox now."""

@@ -1,0 +1,1 @@
+"""Durable workflows: one file each, readable top to bottom. They branch only on what steps recorded."""

@@ -1,0 +1,68 @@
+"""Time-outs, retry policies and task queues of all steps.
+
+A time-out is not a failure: an outside step is retried with its idempotency key until `step_timeout`, then the chain
+parks with `outcome_unknown` and looks again at its deadline.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio.common import RetryPolicy
+
+from domain import ids
+
+NEVER_RETRIED = ["SetupError", "NotFound", "PayloadsTooLarge"]
+
+OUTSIDE_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=60),
+    non_retryable_error_types=NEVER_RETRIED,
+)
+"""Calls to Stripe and Cal.com: 1, 2, 4 … 60 seconds apart; a rate limit's own hint goes before."""
+
+DATABASE_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=10),
+    non_retryable_error_types=NEVER_RETRIED,
+)
+
+STRIPE_CALL_TIMEOUT = timedelta(seconds=60)
+"""One try: the HTTP limit of 20 s twice (a look-up, then the effect) and two transactions."""
+
+CALCOM_CALL_TIMEOUT = timedelta(seconds=90)
+"""One try: following reschedulings may take several calls."""
+
+DATABASE_TIMEOUT = timedelta(seconds=15)
+
+
+def stripe_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
+    """Options of a step that calls Stripe: a row of its own in the Web UI, on the rate-capped queue."""
+    return {
+        "task_queue": ids.TASK_QUEUE_STRIPE,
+        "start_to_close_timeout": STRIPE_CALL_TIMEOUT,
+        "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + STRIPE_CALL_TIMEOUT,
+        "retry_policy": OUTSIDE_RETRY,
+        "summary": summary,
+    }
+
+
+def calcom_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
+    return {
+        "start_to_close_timeout": CALCOM_CALL_TIMEOUT,
+        "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + CALCOM_CALL_TIMEOUT,
+        "retry_policy": OUTSIDE_RETRY,
+        "summary": summary,
+    }
+
+
+def database_step(step_timeout_seconds: float) -> dict[str, Any]:
+    """Options of a local activity: a step that touches only our database."""
+    return {
+        "start_to_close_timeout": DATABASE_TIMEOUT,
+        "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + DATABASE_TIMEOUT,
+        "retry_policy": DATABASE_RETRY,
+    }
