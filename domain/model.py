@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    model_validator,
+)
 
 from domain.money import BPS_WHOLE, MINOR_DIGITS, AmountMinor, RateBps
 
@@ -38,6 +47,9 @@ Period = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")
 
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2, upper case."""
+
+StrictBps = Annotated[RateBps, Strict()]
+"""Basis points; a float or a string is refused instead of being converted."""
 
 JsonDict = dict[str, Any]
 """A JSON object of strings, integers, booleans, None, lists and objects: no floats where money is meant."""
@@ -119,7 +131,7 @@ class TaxProfile(Frozen):
     is_business: bool = True
     vat_id: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}[0-9A-Z+*]{2,13}$")] | None = None
     """VAT identification number with its country prefix, without blanks."""
-    vat_rate_bps: RateBps | None = None
+    vat_rate_bps: StrictBps | None = None
     """A rate that overrides the price's for this customer (an exempt one: 0); None: by rule."""
 
 
@@ -152,11 +164,11 @@ class Reseller(Frozen):
 class CancellationTerms(Frozen):
     """What of the price is kept when the customer cancels or stays away. The rest is refunded, or not charged."""
 
-    free_until_hours_before: Annotated[int, Field(ge=0, le=24 * 366)]
+    free_until_hours_before: Annotated[int, Field(ge=0, le=24 * 366, strict=True)]
     """Cancelling at least this many hours before the start is free."""
-    late_fee_bps: RateBps = BPS_WHOLE
+    late_fee_bps: StrictBps = BPS_WHOLE
     """Share kept after that."""
-    no_show_fee_bps: RateBps = BPS_WHOLE
+    no_show_fee_bps: StrictBps = BPS_WHOLE
     """Share kept when the attendee did not come."""
 
 
@@ -176,7 +188,8 @@ class Level(Frozen):
 class Quote(Frozen):
     """The frozen answer to "what does this booking cost, when, and who earns what". Later price changes don't touch it.
 
-    `net_minor + vat_minor == gross_minor`, and the levels together never exceed the net amount: refused otherwise.
+    `net_minor + vat_minor == gross_minor`, and the levels together never exceed the net amount: refused otherwise. Where
+    a cancellation keeps a share (`retained` in `price`), each level is rounded alone, so by a unit per level they may.
     """
 
     chain_uid: Id
@@ -208,7 +221,8 @@ class Quote(Frozen):
     def _adds_up(self) -> Self:
         if self.net_minor + self.vat_minor != self.gross_minor:
             raise ValueError("net and VAT must add up to the gross amount")
-        if sum(level.amount_minor for level in self.levels) > self.net_minor:
+        rounding_minor = len(self.levels) if "retained" in self.price else 0
+        if sum(level.amount_minor for level in self.levels) > self.net_minor + rounding_minor:
             raise ValueError("commissions of all levels exceed the net amount")
         if [level.level for level in self.levels] != list(range(len(self.levels))):
             raise ValueError("levels must be numbered 0, 1, 2 … from the customer's own reseller upwards")
