@@ -297,7 +297,7 @@ def refund(now: int, charge_body: JsonObject, amount: int, reason: str | None) -
     return body
 
 
-_EVIDENCE = (
+EVIDENCE_FIELDS = (
     "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure cancellation_rebuttal "
     "customer_communication customer_email_address customer_name customer_purchase_ip customer_signature "
     "duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id product_description receipt "
@@ -318,7 +318,7 @@ def dispute(now: int, charge_body: JsonObject, amount: int, status: str, reason:
         "created": now,
         "currency": charge_body["currency"],
         "enhanced_eligibility_types": [],
-        "evidence": {**dict.fromkeys(_EVIDENCE), "enhanced_evidence": {}},
+        "evidence": {**dict.fromkeys(EVIDENCE_FIELDS), "enhanced_evidence": {}},
         "evidence_details": {
             "due_by": now + 7 * 86_400,
             "enhanced_eligibility": {},

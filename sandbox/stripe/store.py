@@ -16,7 +16,7 @@ from typing import Any
 from sandbox.stripe.errors import JsonObject
 
 # Columns taken from the object's own fields of the same name, where that is a string.
-LINKS = ("customer", "payment_intent", "charge", "transfer_group", "destination", "source", "transfer")
+LINKS = ("customer", "payment_intent", "charge", "transfer_group", "destination", "source", "transfer", "source_transaction")
 _EXTRA = ("type", "status", "currency", "email")
 _COLUMNS = (*LINKS, *_EXTRA)
 _BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
