@@ -63,6 +63,7 @@ class Api:
             Route("/v2/event-types", self.event_types),
             Route("/v2/event-types/{event_type_id:int}", self.event_type),
             Route("/v2/teams", self.teams),
+            Route("/v2/teams/{team_id:int}/event-types", self.team_event_types),
             Route("/v2/bookings", self.list_bookings),
             Route("/v2/bookings", self.create_booking, methods=["POST"]),
             Route("/v2/bookings/{uid}", self.get_booking),
@@ -103,6 +104,14 @@ class Api:
     async def teams(self, request: Request) -> JSONResponse:
         _require_key(request)
         return JSONResponse(shapes.success([shapes.team_output(t) for t in self._store.teams()]))
+
+    async def team_event_types(self, request: Request) -> JSONResponse:
+        _require_key(request)
+        team_id = request.path_params["team_id"]
+        if all(t.id != team_id for t in self._store.teams()):
+            raise ApiError(403, "ForbiddenException", "User is not a member of the team")
+        found = [shapes.event_type_output(e) for e in self._store.event_types() if e.team_id == team_id]
+        return JSONResponse(shapes.success(found))
 
     def _known_event_type(self, event_type_id: int) -> EventType:
         found = self._store.event_type(event_type_id)

@@ -175,8 +175,10 @@ def booking_filter(query: QueryParams, *, now_ms: int) -> tuple[str, list[object
         arguments.extend(event_types)
     if teams := integers(query, "teamId", "teamsIds", "teamIds"):
         marks = ",".join("?" * len(teams))
-        where.append(f"b.event_type_id IN (SELECT id FROM event_types WHERE team_id IN ({marks}))")
-        arguments.extend(teams)
+        ours = f"SELECT id FROM event_types WHERE team_id IN ({marks})"
+        # Teams without any event type do not filter at all: so it is at Cal.com.
+        where.append(f"(b.event_type_id IN ({ours}) OR NOT EXISTS ({ours}))")
+        arguments.extend([*teams, *teams])
     for name in ("attendeeEmail", "attendeeName"):
         if (text := query.get(name)) is not None:
             field = name.removeprefix("attendee").lower()
