@@ -1,0 +1,1 @@
+"""The embedded default: PostgreSQL, Temporal and the processes around them on one machine, without containers."""

@@ -1,0 +1,19 @@
+"""State directories of these tests: reachable for every account, with a space in the name, removed at the end."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    """A directory that an unprivileged account can enter, unlike pytest's own temporary directories."""
+    top = Path(tempfile.mkdtemp(prefix="billing-test-"))
+    top.chmod(0o755)
+    made = top / "state of things"
+    made.mkdir()
+    yield made
+    shutil.rmtree(top, ignore_errors=True)
