@@ -190,8 +190,8 @@ class Level(Frozen):
 class Quote(Frozen):
     """The frozen answer to "what does this booking cost, when, and who earns what". Later price changes don't touch it.
 
-    `net_minor + vat_minor == gross_minor`, and the levels together never exceed the net amount: refused otherwise. Where
-    a cancellation keeps a share (`retained` in `price`), each level is rounded alone, so by a unit per level they may.
+    `net_minor + vat_minor == gross_minor`, and the levels together never exceed the net amount: refused otherwise.
+    Where a cancellation keeps a share (`retained` in `price`) each level is rounded alone: there they may, by a unit each.
     """
 
     chain_uid: Id

@@ -1,7 +1,7 @@
 """Monthly closing: matured commissions become one statement per reseller and currency.
 
-Nothing is negative: what a reseller owes back (commissions settled earlier and reversed since) is a deduction, and where
-deductions are larger than earnings the rest is carried over as a debt.
+Nothing is negative: what a reseller owes back (commissions settled earlier and reversed since) is a deduction, and
+where deductions are larger than earnings the rest is carried over as a debt.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class StatementLine(Frozen):
     level: int
     period: Period
     amount_minor: AmountMinor
-    """Net commission of this line: accrued less reversed. A line of zero is listed, so that its commission is closed."""
+    """Net commission of this line: accrued less reversed. Lines of zero are listed, so that they are closed."""
 
 
 class Statement(Frozen):
@@ -91,9 +91,9 @@ def statements(
 ) -> tuple[Statement, ...]:
     """One statement for each reseller and currency that has lines, deductions or something brought forward.
 
-    Takes every commission up to `period`, however old; a later month's is a ValueError. Sorted by reseller and currency,
-    lines by chain and level, so that the same input gives the same statements. `deductions_minor`: commissions settled
-    earlier and reversed since.
+    Takes every commission up to `period`, however old; a later month's is a ValueError. Sorted by reseller and
+    currency, lines by chain and level, so that the same input gives the same statements. `deductions_minor`:
+    commissions settled earlier and reversed since.
     """
     deductions_minor = deductions_minor or {}
     brought_forward = brought_forward or {}

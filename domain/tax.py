@@ -16,9 +16,8 @@ from domain.money import AmountMinor, RateBps, percentage
 STANDARD_RATE_BPS: Final = 1_900
 REDUCED_RATE_BPS: Final = 700
 
-EU_COUNTRIES: Final = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()
-)
+_EU = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
+EU_COUNTRIES: Final = frozenset(_EU.split())
 
 _VAT_ID_PREFIX = {"GR": "EL"}
 """Countries whose VAT ids start otherwise than with the ISO code."""
@@ -62,7 +61,7 @@ def reseller_vat(reseller: Reseller, net_minor: int, *, platform_country: str = 
 
 
 def vat_id_fits(vat_id: str | None, country: str) -> bool:
-    """Whether there is a VAT id and its prefix is the country's. Whether it is valid only the authorities' VIES knows."""
+    """Whether there is a VAT id and its prefix is the country's. Only VIES knows whether it is valid."""
     return vat_id is not None and vat_id.startswith(_VAT_ID_PREFIX.get(country, country))
 
 
