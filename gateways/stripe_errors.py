@@ -181,9 +181,9 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(stripe.StripeError, Meaning.UNKNOWN),
 )
 
-_CODE = re.compile(r"^[a-z0-9_]{1,80}$")
-_ID = re.compile(r"^[A-Za-z0-9_]{1,255}$")
-_PARAM = re.compile(r"^[A-Za-z0-9_\[\]]{1,80}$")
+_CODE = re.compile(r"^[a-z0-9_]{1,80}\Z")
+_ID = re.compile(r"^[A-Za-z0-9_]{1,255}\Z")
+_PARAM = re.compile(r"^[A-Za-z0-9_\[\]]{1,80}\Z")
 
 
 def _clean(value: object, pattern: re.Pattern[str]) -> str | None:
