@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from domain.chain import ChainOutcome, ChainStage
-from domain.model import AmountMinor, Currency, Frozen, Id, ParkReason, Period, UtcDatetime
+from domain.model import Currency, Frozen, Id, ParkReason, Period, UtcDatetime
+from domain.money import AmountMinor
 from domain.ports import BookingStatus
 
 
@@ -215,3 +216,30 @@ class SweepResult(Frozen):
     seen: int
     new: int
     """Changes that no webhook had told of; they are in the inbox now."""
+
+
+class UndoPlan(Frozen):
+    """What a closed chain did outside and can be taken back."""
+
+    customer_id: Id | None
+    reseller_ids: tuple[Id, ...]
+    """Resellers that the chain itself transferred money to, in order."""
+    next_sequence: int
+    """Number of the next correction: keys of refunds and invoice corrections hold it."""
+
+
+class Progress(Frozen):
+    """Settlements of one period by status."""
+
+    open: int
+    paid: int
+    parked: int
+
+
+class LogInput(Frozen):
+    """A line of the audit log."""
+
+    actor: str
+    action: str
+    target: str
+    why: str

@@ -43,8 +43,14 @@ def settlement_workflow(period: str) -> str:
     return f"settlement-{_checked(period)}"
 
 
-def reseller_settlement_workflow(period: str, reseller_id: str) -> str:
-    return f"settlement-{_checked(period)}-{_checked(reseller_id)}"
+def reseller_settlement_workflow(period: str, reseller_id: str, currency: str) -> str:
+    """Workflow id of one reseller's month in one currency."""
+    return f"settlement-{_checked(period)}-{_checked(reseller_id)}-{_checked(currency)}"
+
+
+def undo_workflow(chain_uid: str) -> str:
+    """Workflow id of rolling back a chain that has ended."""
+    return f"undo-{_checked(chain_uid)}"
 
 
 def charge_key(chain_uid: str, attempt: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
@@ -73,6 +74,6 @@ def duration(span: timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
-def changes(stage: ChainStage, *more: SearchAttributeUpdate) -> list[SearchAttributeUpdate]:
+def changes(stage: ChainStage, *more: SearchAttributeUpdate[Any]) -> list[SearchAttributeUpdate[Any]]:
     """The upsert for a new stage. One upsert per change of stage: each is an action that Temporal Cloud bills."""
     return [STAGE.value_set(stage), *more]

@@ -1,0 +1,55 @@
+"""Where a chain stands, as a row that SQL, `billing chains` and the audit can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.models import ChainRef, RecordInput, UndoPlan
+
+if TYPE_CHECKING:
+    from store import Store
+
+
+class ChainActivities:
+    """Steps on the chain's own row and the audit log; our database only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @activity.defn
+    async def record(self, change: RecordInput) -> None:
+        """Write the stage; an `action` also goes to the audit log with who and why. A second call changes nothing."""
+        async with self._store.begin() as tx:
+            await tx.chains.update(
+                change.chain_uid,
+                stage=change.stage,
+                outcome=change.outcome,
+                reason=change.reason,
+                detail=change.detail or None,
+                waits_for=change.waits_for or None,
+                deadline_at=change.deadline_at,
+            )
+            if change.action is not None:
+                await tx.log.write(
+                    actor=change.actor,
+                    action=change.action,
+                    target=f"chain:{change.chain_uid}",
+                    reason=change.why or (change.reason.value if change.reason else ""),
+                    details={"stage": change.stage.value, "detail": change.detail},
+                )
+
+    @activity.defn
+    async def undo_plan(self, chain: ChainRef) -> UndoPlan:
+        """What a closed chain did outside, so that it can be taken back."""
+        async with self._store.begin() as tx:
+            quote = await tx.chains.quote(chain.chain_uid)
+            transfers = await tx.money.chain_transfers(chain.chain_uid)
+            refunds = await tx.money.chain_refunds(chain.chain_uid)
+            corrections = await tx.money.correction_count(chain.chain_uid)
+        return UndoPlan(
+            customer_id=quote.customer_id if quote else None,
+            reseller_ids=tuple(row.reseller_id for row in transfers),
+            next_sequence=max([row.sequence for row in refunds] + [corrections, 0]) + 1,
+        )
