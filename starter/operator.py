@@ -1,0 +1,133 @@
+"""What operators order: try again, roll back, settle a month. Each order carries who and why, and is recorded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain import ids
+from domain.chain import ChainOutcome, ChainStage
+from settings import Settings
+from store.database import Store
+from store.rows import ChainRow
+from workflows.booking import BookingWorkflow, chain_options
+from workflows.models import ChainState, OperatorOrder, SettlementInput
+from workflows.settlement import SettlementWorkflow
+from workflows.undo import UndoWorkflow
+
+UPDATE_TIMEOUT: Final = timedelta(seconds=20)
+"""An update needs a worker: without one it would wait for ever."""
+
+NOTHING_TO_UNDO: Final = frozenset({ChainOutcome.CANCELLED, ChainOutcome.ROLLED_BACK, ChainOutcome.UNBILLABLE})
+
+
+class OrderRefused(Exception):
+    """The order cannot be carried out; nothing was done. `str()` says why, for the operator."""
+
+
+class Operator:
+    """Orders to chains and settlements. Methods take a chain's uid or any uid that its booking ever had.
+
+    All raise OrderRefused with a sentence for a person; RPCError where Temporal does not answer.
+    """
+
+    def __init__(self, *, store: Store, client: Client, settings: Settings) -> None:
+        self._store = store
+        self._client = client
+        self._settings = settings
+
+    async def retry(self, uid: str, order: OperatorOrder) -> str:
+        """Lets a parked chain go on; returns what it answered."""
+        chain_uid, chain = await self._chain(uid)
+        if chain is not None and chain.stage is ChainStage.CLOSED:
+            raise OrderRefused(f"chain {chain_uid} has ended as {chain.outcome}: there is nothing to try again")
+        return await self._update(chain_uid, "retry", order)
+
+    async def roll_back(self, uid: str, order: OperatorOrder) -> str:
+        """Undoes everything of a chain; one that has ended is undone by a workflow of its own, at most once."""
+        chain_uid, chain = await self._chain(uid)
+        if chain is None or chain.stage is not ChainStage.CLOSED:
+            return await self._update(chain_uid, "roll_back", order)
+        if chain.outcome in NOTHING_TO_UNDO:
+            raise OrderRefused(f"chain {chain_uid} has ended as {chain.outcome}: there is nothing to undo")
+        return await self._undo_closed(chain_uid, order)
+
+    async def settle(self, period: str, requested_by: str) -> str:
+        """Settles one month (`YYYY-MM`, Europe/Berlin) now; returns the workflow's id.
+
+        While a run of this month is under way that one is meant. A run after it is a no-op but for what was parked
+        or matured late.
+        """
+        workflow_id = ids.settlement_workflow(period)
+        await self._client.start_workflow(
+            SettlementWorkflow.run,
+            SettlementInput(period=period, requested_by=requested_by, options=chain_options(self._settings)),
+            id=workflow_id,
+            task_queue=ids.TASK_QUEUE_CHAIN,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"Settle {period}",
+            rpc_timeout=UPDATE_TIMEOUT,
+        )
+        async with self._store.begin() as tx:
+            await tx.log.write(requested_by, "settle", workflow_id, "ordered by an operator", {})
+        return workflow_id
+
+    async def state(self, uid: str) -> ChainState:
+        """The chain's own account of itself, also after it has ended (while Temporal remembers it)."""
+        chain_uid, _ = await self._chain(uid)
+        handle = self._client.get_workflow_handle_for(BookingWorkflow.run, ids.booking_workflow(chain_uid))
+        try:
+            return await handle.query(BookingWorkflow.state, rpc_timeout=UPDATE_TIMEOUT)
+        except RPCError as error:
+            raise _explained(error, chain_uid) from error
+
+    async def _chain(self, uid: str) -> tuple[str, ChainRow | None]:
+        if not ids.is_safe(uid):
+            raise OrderRefused("that is no uid of a booking: 1 to 120 of A-Z a-z 0-9 _ . : -")
+        async with self._store.begin() as tx:
+            own = await tx.chains.get(uid)
+            if own is not None:
+                return uid, own
+            chain_uid = await tx.chains.chain_of(uid) or uid
+            return chain_uid, await tx.chains.get(chain_uid)
+
+    async def _update(self, chain_uid: str, name: str, order: OperatorOrder) -> str:
+        handle = self._client.get_workflow_handle(ids.booking_workflow(chain_uid))
+        try:
+            return str(await handle.execute_update(name, order, result_type=str, rpc_timeout=UPDATE_TIMEOUT))
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            raise OrderRefused(cause.message if isinstance(cause, ApplicationError) else str(cause)) from error
+        except RPCError as error:
+            raise _explained(error, chain_uid) from error
+
+    async def _undo_closed(self, chain_uid: str, order: OperatorOrder) -> str:
+        try:
+            await self._client.start_workflow(
+                UndoWorkflow.run,
+                self._undo_input(chain_uid, order),
+                id=ids.undo_workflow(chain_uid),
+                task_queue=ids.TASK_QUEUE_CHAIN,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                static_summary=f"Undo booking {chain_uid}",
+                rpc_timeout=UPDATE_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError as error:
+            raise OrderRefused(f"chain {chain_uid} is being undone, or was: see {ids.undo_workflow(chain_uid)}") from error
+        return f"chain {chain_uid} has ended and is undone by {ids.undo_workflow(chain_uid)}"
+
+
+def _explained(error: RPCError, chain_uid: str) -> Exception:
+    """The error for a person where we know what it means."""
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return OrderRefused(f"Temporal runs no chain {chain_uid}")
+    if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+        return OrderRefused(f"chain {chain_uid} did not answer in time: is a worker running?")
+    return error

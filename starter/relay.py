@@ -1,0 +1,168 @@
+"""Delivers what stands in the inbox: at once after a webhook, and again and again for what could not be delivered.
+
+Several processes may run a relay at once: a row is claimed with a lease, and a lease that runs out (its process died)
+makes the row due again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from temporalio.service import RPCError, RPCStatusCode
+
+from settings import Settings
+from starter.dispatch import Delivered, Dispatcher, Held, NotYet
+from starter.metrics import Metrics
+from store.database import Store
+from store.rows import InboxRow
+
+log = structlog.get_logger("relay")
+
+BATCH: Final = 50
+"""Rows claimed at a time: enough to fill the pool, few enough to be done within a lease."""
+
+PARALLEL: Final = 8
+"""Rows delivered at a time: half of the default pool, so that webhooks always find a connection."""
+
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 3_600.0
+OUTAGE_PAUSE_SECONDS: Final = 60.0
+"""Longest pause while Temporal or the database is away: events go out within a minute of its return."""
+
+_OUTAGES: Final = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.PERMISSION_DENIED,
+    }
+)
+"""Answers of Temporal that say nothing about the event: it is never given up because of them."""
+
+
+def pause_seconds(attempt: int, longest_seconds: float = LONGEST_PAUSE_SECONDS) -> float:
+    """Pause after the n-th failed try, counted from 1: 1, 2, 4 … seconds, without jitter, up to the longest."""
+    return min(longest_seconds, FIRST_PAUSE_SECONDS * 2.0 ** min(attempt - 1, 40))
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether a failed try says nothing about the event itself."""
+    if isinstance(error, RPCError):
+        return error.status in _OUTAGES
+    return isinstance(error, (OSError, TimeoutError, RuntimeError)) or type(error).__module__.startswith(
+        ("sqlalchemy", "psycopg")
+    )
+
+
+class Relay:
+    """The loop behind the inbox. `nudge` wakes it at once; `run` ends when its task is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        dispatcher: Dispatcher,
+        settings: Settings,
+        metrics: Metrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._metrics = metrics
+        self._now = now
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(PARALLEL)
+
+    def nudge(self) -> None:
+        """A new row was committed: deliver it now instead of at the next look."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Looks for due rows every `relay_interval_seconds`, or at a nudge, until cancelled. Outlives every failure."""
+        while True:
+            self._wake.clear()
+            try:
+                while await self.run_once() == BATCH:
+                    pass
+            except Exception as error:  # noqa: BLE001 - the loop must outlive whatever a look may raise
+                log.warning("relay_cannot_look", error=type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._settings.relay_interval_seconds)
+
+    async def run_once(self) -> int:
+        """Claims the rows that are due and delivers them; returns how many were claimed."""
+        async with self._store.begin() as tx:
+            rows = await tx.inbox.claim_due(BATCH, self._now())
+        if rows:
+            await asyncio.gather(*(self._deliver(row) for row in rows))
+        return len(rows)
+
+    async def _deliver(self, row: InboxRow) -> None:
+        """One row, start to end. Never raises: what happens to one row is no other row's business."""
+        async with self._slots:
+            try:
+                outcome = await self._dispatcher.deliver(row)
+            except Exception as error:  # noqa: BLE001 - any failure is recorded at the row and tried again
+                await self._postpone(row, error)
+                return
+            await self._finish(row, outcome)
+
+    async def _finish(self, row: InboxRow, outcome: Delivered | Held) -> None:
+        held = isinstance(outcome, Held)
+        words = outcome.reason if isinstance(outcome, Held) else outcome.note
+        try:
+            async with self._store.begin() as tx:
+                if held:
+                    await tx.inbox.held(row.event_id, words)
+                else:
+                    await tx.inbox.delivered(row.event_id)
+        except Exception as error:  # noqa: BLE001 - delivered but not recorded: the lease runs out, it is done again
+            log.warning("event_not_recorded", event_id=row.event_id, error=type(error).__name__)
+            return
+        self._metrics.handled(row.source, "held" if held else "delivered")
+        say = log.warning if held else log.info
+        say(
+            "event_held" if held else "event_delivered",
+            source=row.source,
+            type=row.type,
+            event_id=row.event_id,
+            object_id=row.object_id,
+            result=words,
+        )
+
+    async def _postpone(self, row: InboxRow, error: Exception) -> None:
+        """Plans the next try, or hands the row to a person. An outage is never the event's fault."""
+        attempt = row.attempts
+        outage = is_outage(error)
+        words = str(error) if isinstance(error, NotYet) else type(error).__name__
+        give_up = not outage and attempt >= self._settings.relay_max_attempts
+        pause = pause_seconds(attempt, OUTAGE_PAUSE_SECONDS if outage else LONGEST_PAUSE_SECONDS)
+        try:
+            async with self._store.begin() as tx:
+                if give_up:
+                    await tx.inbox.held(row.event_id, f"given up after {attempt} tries: {words}")
+                else:
+                    await tx.inbox.failed(row.event_id, words, self._now() + timedelta(seconds=pause))
+        except Exception as failure:  # noqa: BLE001 - the lease runs out and the row is due again
+            log.warning("event_not_recorded", event_id=row.event_id, error=type(failure).__name__)
+            return
+        self._metrics.handled(row.source, "stuck" if give_up else "later")
+        log.warning(
+            "event_stuck" if give_up else "event_later",
+            source=row.source,
+            type=row.type,
+            event_id=row.event_id,
+            attempt=attempt,
+            reason=words,
+            pause_seconds=None if give_up else pause,
+        )
