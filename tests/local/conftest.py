@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,4 +17,5 @@ def state_dir() -> Iterator[Path]:
     made = top / "state of things"
     made.mkdir()
     yield made
-    shutil.rmtree(top, ignore_errors=True)
+    # Removing a cluster takes longer than most tests, and nothing waits for it.
+    threading.Thread(target=shutil.rmtree, args=(top, True)).start()
