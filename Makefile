@@ -1,0 +1,56 @@
+# Everything a newcomer needs: `make demo`, then `make test`. Python 3.11 or newer is the only thing to install before.
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint types imports pytest bench chaos lock settings-docs clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# Two processes: more do not pay on the two cores that the test time is measured on.
+TEST_PROCESSES ?= 2
+PYTEST := $(PY) -m pytest --durations=5 --durations-min=5
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+venv: ## create .venv from the lock files (done by itself where needed; instant when nothing changed)
+	@sh deploy/bootstrap
+
+demo: venv ## a month of bookings through the whole pipeline; KEEP=1 leaves everything running
+	@$(PY) -m cli demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
+
+test: venv lint types imports pytest ## format, lint, types, import rules and all tests (chaos apart)
+
+lint: venv
+	@echo "== ruff"
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+
+types: venv
+	@echo "== mypy --strict"
+	@$(PY) -m mypy --strict .
+
+imports: venv
+	@echo "== import rules"
+	@$(VENV)/bin/lint-imports
+
+pytest: venv
+	@echo "== pytest"
+	@$(PYTEST) -m "not chaos" -n $(TEST_PROCESSES) --dist loadfile
+
+bench: venv ## chains per second and latency, beside the floor without Temporal
+	@$(PY) -m tests.bench
+
+chaos: venv ## kill -9 at every boundary; the invariants must hold afterwards
+	@$(PYTEST) -m chaos
+
+lock: venv ## resolve the dependencies again and rewrite both lock files (needs the network)
+	@$(VENV)/bin/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --all-extras \
+		pyproject.toml -o requirements.lock
+	@sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock | $(VENV)/bin/uv pip compile --universal --generate-hashes \
+		--no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" - -o requirements-bootstrap.lock
+
+settings-docs: venv ## rewrite .env.example and the table in docs/configuration.md from settings.py
+	@$(PY) -m deploy.settings_docs
+
+clean: ## remove what can be built again; .venv and the state of a local run (.billing) stay
+	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache ./*.egg-info
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
