@@ -192,6 +192,8 @@ class StripeGateway:
     async def refund(
         self, *, payment_intent_id: str, amount_minor: int, chain_uid: str, idempotency_key: str
     ) -> Refund:
+        """Also Refused: `still_processing` (soft) for a SEPA debit under way, `payment_intent_unexpected_state` where
+        nothing was charged, `balance_insufficient` (soft), `charge_not_refundable`."""
         params = {
             "payment_intent": _checked_id(payment_intent_id, "payment intent"),
             "amount": _checked_amount(amount_minor),
@@ -204,15 +206,19 @@ class StripeGateway:
         return read(Operation.REFUND, lambda answer: objects.refund(answer, payment_intent_id=payment_intent_id), data)
 
     async def _why_not_refunded(self, error: InvalidRequest, payment_intent_id: str, amount_minor: int) -> OutsideError:
-        """Stripe gives too large a refund sometimes a code and sometimes none: the payment itself tells."""
+        """What the payment itself says, where Stripe's code does not: an over-refund has one code, another, or none."""
         try:
             payment = await self.get_payment(payment_intent_id)
         except SetupError:
             return error
-        if payment.disputed:
-            return Refused("charge_disputed", error.message)
+        if payment.status is PaymentStatus.PROCESSING:
+            return Refused("still_processing", error.message, soft=True, object_id=payment_intent_id)
+        if payment.status is not PaymentStatus.SUCCEEDED:
+            return Refused("payment_intent_unexpected_state", error.message, object_id=payment_intent_id)
         if payment.amount_received_minor - payment.amount_refunded_minor < amount_minor:
             return Refused("charge_already_refunded", error.message)
+        if payment.disputed:
+            return Refused("charge_disputed", error.message)
         return error
 
     async def get_refund(self, refund_id: str) -> Refund:

@@ -252,6 +252,8 @@ async def test_a_slow_answer_is_an_unknown_outcome_within_the_deadline() -> None
         (intent(latest_charge={"id": "ch_1", "amount_refunded": 4500, "disputed": False}), Refused,
          "charge_already_refunded"),
         (intent(latest_charge={"id": "ch_1", "amount_refunded": 0, "disputed": True}), Refused, "charge_disputed"),
+        (intent(status="processing", amount_received=0), Refused, "still_processing"),
+        (intent(status="requires_payment_method", amount_received=0), Refused, "payment_intent_unexpected_state"),
         (intent(), SetupError, "amount_too_large"),
     ],
 )  # fmt: skip
