@@ -1,4 +1,5 @@
 """Connected accounts: creation by controller properties, capabilities, onboarding links, bank accounts."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -183,7 +184,9 @@ STATES = ("submitted", "active", "restricted", "rejected", "deauthorized")
 
 def _create(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonObject:
     controller, kind = _controller(params)
-    body = shapes.account(ctx.now, params.get("country", "DE").upper(), params.get("default_currency", "eur"), controller)
+    body = shapes.account(
+        ctx.now, params.get("country", "DE").upper(), params.get("default_currency", "eur"), controller
+    )
     body["type"] = kind
     _apply(ctx, body, params)
     ctx.create("account", body)
@@ -268,7 +271,12 @@ def _create_link(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> 
         if name not in params:
             raise malformed(f"Missing required param: {name}.", param=name, code="parameter_missing")
     token = new_id("link", 20)
-    link = {"id": token, "account": body["id"], "created": ctx.now, **{k: params[k] for k in ("refresh_url", "return_url")}}
+    link = {
+        "id": token,
+        "account": body["id"],
+        "created": ctx.now,
+        **{k: params[k] for k in ("refresh_url", "return_url")},
+    }
     ctx.create("account_link", link)
     return {
         "object": "account_link",

@@ -1,4 +1,5 @@
 """Balances and balance transactions: the only place that moves money inside the stand-in."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """Stripe's test payment methods and what each of them does (docs.stripe.com/testing, …/payments/sepa-debit)."""
+
 from __future__ import annotations
 
 import re
@@ -127,7 +128,10 @@ _IBANS = {
     "DE65370400440000000005": "insufficientFunds",
     "DE35370400440532013002": "disputed",
 }
-_SEPA_TOKEN = re.compile(r"pm_(?:sepaDebit_)?(success|successDelayed|failed|failedDelayed|insufficientFunds|disputed)(?:_[a-z]{2})?")
+_SEPA_TOKEN = re.compile(
+    r"pm_(?:sepaDebit_)?(success|successDelayed|failed|failedDelayed|insufficientFunds|disputed)"
+    r"(?:_[a-z]{2})?"
+)
 
 
 def find(token: str) -> TestMethod | None:

@@ -1,4 +1,5 @@
 """What happens when a PaymentIntent is confirmed: success, decline, authentication, or a debit that answers late."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,9 +12,7 @@ from sandbox.stripe.rendering import render, with_intent
 
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 SEPA_MAXIMUM_MINOR = 1_000_000
-_AUTHENTICATION_MESSAGE = (
-    "Your card was declined. This transaction requires authentication."
-)
+_AUTHENTICATION_MESSAGE = "Your card was declined. This transaction requires authentication."
 
 
 def unexpected_state(ctx: Context, intent: JsonObject, message: str) -> ApiError:
@@ -25,8 +24,10 @@ def confirm(ctx: Context, intent: JsonObject, params: dict[str, Any]) -> JsonObj
     """Confirms; raises a 402 whose effects stay (failed charge, ``requires_payment_method``) when the payment fails."""
     status = intent["status"]
     if status not in CONFIRMABLE:
-        detail = "it has already succeeded after being previously confirmed" if status == "succeeded" else (
-            f"it has a status of {status}"
+        detail = (
+            "it has already succeeded after being previously confirmed"
+            if status == "succeeded"
+            else (f"it has a status of {status}")
         )
         raise unexpected_state(ctx, intent, f"You cannot confirm this PaymentIntent because {detail}.")
     given = params.get("payment_method") or intent["payment_method"]
@@ -35,8 +36,8 @@ def confirm(ctx: Context, intent: JsonObject, params: dict[str, Any]) -> JsonObj
             ctx,
             intent,
             "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "
-            "PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment "
-            "method or ConfirmationToken.",
+            "PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a "
+            "payment method or ConfirmationToken.",
         )
     method = resolve_method(ctx, given)
     _require_usable(ctx, intent, method)
@@ -60,8 +61,8 @@ def _require_usable(ctx: Context, intent: JsonObject, method: JsonObject) -> Non
     owner = method["customer"]
     if owner is not None and intent["customer"] is None:
         raise invalid(
-            f"The provided PaymentMethod cannot be attached. The payment method supplied ({method['id']}) belongs to the "
-            f"Customer {owner}. Please include the Customer in the `customer` parameter on the PaymentIntent.",
+            f"The provided PaymentMethod cannot be attached. The payment method supplied ({method['id']}) belongs to "
+            f"the Customer {owner}. Please include the Customer in the `customer` parameter on the PaymentIntent.",
             param="payment_method",
         )
     if owner is not None and owner != intent["customer"]:
@@ -135,7 +136,11 @@ def _take_money(ctx: Context, charge: JsonObject, behaviour: catalog.TestMethod)
 
 def _succeed(ctx: Context, intent: JsonObject, charge: JsonObject, behaviour: catalog.TestMethod) -> JsonObject:
     intent.update(
-        amount_received=charge["amount"], latest_charge=charge["id"], next_action=None, processing=None, status="succeeded"
+        amount_received=charge["amount"],
+        latest_charge=charge["id"],
+        next_action=None,
+        processing=None,
+        status="succeeded",
     )
     ctx.store.save(intent)
     ctx.emit("charge.succeeded", charge)
@@ -217,7 +222,12 @@ def settle_debit(ctx: Context, intent: JsonObject, succeeds: bool | None = None,
     failure_code, message = behaviour.sepa_failure or ("generic_decline", "The bank returned the debit.")
     failure_code = code or failure_code
     charge.update(
-        amount_captured=0, captured=False, failure_code=failure_code, failure_message=message, paid=False, status="failed"
+        amount_captured=0,
+        captured=False,
+        failure_code=failure_code,
+        failure_message=message,
+        paid=False,
+        status="failed",
     )
     charge["outcome"] = shapes.outcome("issuer_declined", "declined_by_network", failure_code, message)
     ctx.store.save(charge)
@@ -235,7 +245,7 @@ def settle_debit(ctx: Context, intent: JsonObject, succeeds: bool | None = None,
 
 
 def authenticate(ctx: Context, intent: JsonObject, succeeds: bool) -> JsonObject:
-    """The customer's answer to 3-D Secure; a decline after it, or a failed answer, leaves ``requires_payment_method``."""
+    """The customer's answer to 3-D Secure; a failed one, or a decline after it, leaves ``requires_payment_method``."""
     if intent["status"] != "requires_action":
         raise unexpected_state(ctx, intent, f"There is nothing to authenticate: the status is {intent['status']}.")
     method = ctx.fetch("payment_method", intent["payment_method"])
@@ -246,7 +256,9 @@ def authenticate(ctx: Context, intent: JsonObject, succeeds: bool) -> JsonObject
             if not error.keeps_effects:
                 raise
             return intent
-    message = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+    message = (
+        "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+    )
     intent.update(
         last_payment_error={
             "code": "payment_intent_authentication_failure",

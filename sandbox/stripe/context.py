@@ -1,4 +1,5 @@
 """What a request handler gets: the store, the clock, the account it acts for, and the event it causes."""
+
 from __future__ import annotations
 
 import secrets
@@ -73,6 +74,12 @@ class Context:
         """The same request, seen from another account (a transfer has two sides)."""
         if account == self.account:
             return self
+        other = self.fresh(account)
+        other.now = self.now
+        return other
+
+    def fresh(self, account: str) -> Context:
+        """The same origin at the clock's present time, for what happens later than the request."""
         return Context(
             self.store,
             self.clock,

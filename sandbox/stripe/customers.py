@@ -1,4 +1,5 @@
 """Customers and their payment methods."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -103,11 +104,13 @@ def _apply(ctx: Context, body: JsonObject, params: dict[str, Any]) -> None:
     if "default_payment_method" in default:
         wanted = default["default_payment_method"]
         if wanted is not None:
-            method = ctx.fetch("payment_method", wanted, param="invoice_settings[default_payment_method]", in_path=False)
+            method = ctx.fetch(
+                "payment_method", wanted, param="invoice_settings[default_payment_method]", in_path=False
+            )
             if method["customer"] != body["id"]:
                 raise invalid(
-                    "The customer does not have a payment method with the ID " + wanted + ". The payment method must be "
-                    "attached to the customer.",
+                    "The customer does not have a payment method with the ID " + wanted + ". The payment method must "
+                    "be attached to the customer.",
                     param="invoice_settings[default_payment_method]",
                     code="resource_missing",
                 )
@@ -171,7 +174,8 @@ def _create_method(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -
             raise malformed(message, param="billing_details[name]", code="parameter_missing")
         token = catalog.token_of_iban(details["iban"])
         if token is None:
-            raise malformed("The IBAN you have provided is invalid.", param="sepa_debit[iban]", code="invalid_bank_account_iban")
+            message = "The IBAN you have provided is invalid."
+            raise malformed(message, param="sepa_debit[iban]", code="invalid_bank_account_iban")
     else:
         token = _card_token(details)
     method = catalog.find(token)

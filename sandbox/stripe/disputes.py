@@ -1,4 +1,5 @@
 """Disputes: opened by a test card or the control API, answered with evidence, won or lost, with the money they move."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -21,7 +22,12 @@ STATUSES = tuple(_NEXT) + _CLOSED
 
 
 def open_dispute(
-    ctx: Context, charge: JsonObject, *, amount: int | None = None, status: str = "needs_response", reason: str = "fraudulent"
+    ctx: Context,
+    charge: JsonObject,
+    *,
+    amount: int | None = None,
+    status: str = "needs_response",
+    reason: str = "fraudulent",
 ) -> JsonObject:
     """A cardholder disputes a charge. Only a chargeback (``needs_response``) withdraws money; an inquiry does not."""
     if charge["status"] != "succeeded":
@@ -122,7 +128,9 @@ def _update(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonO
         body["evidence_details"]["submission_count"] += 1
         inquiry = body["status"].startswith("warning")
         body = change_status(ctx, body, "warning_under_review" if inquiry else "under_review")
-        verdict = {"winning_evidence": "won", "losing_evidence": "lost"}.get(body["evidence"]["uncategorized_text"] or "")
+        verdict = {"winning_evidence": "won", "losing_evidence": "lost"}.get(
+            body["evidence"]["uncategorized_text"] or ""
+        )
         if verdict is not None and not inquiry:
             body = change_status(ctx, body, verdict)
         elif verdict == "won":

@@ -1,4 +1,5 @@
 """Stripe's error answers: one exception class, and a constructor for each kind that the API gives."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -88,9 +89,7 @@ def no_account_access(account: str) -> ApiError:
 
 def unknown_route(method: str, path: str) -> ApiError:
     """404 for a URL that the API does not have."""
-    return ApiError(
-        404, "invalid_request_error", f"Unrecognized request URL ({method}: {path}).", executed=False
-    )
+    return ApiError(404, "invalid_request_error", f"Unrecognized request URL ({method}: {path}).", executed=False)
 
 
 def rate_limited(reason: str, retry_after_seconds: int) -> ApiError:

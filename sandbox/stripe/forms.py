@@ -3,6 +3,7 @@
 A rule table maps a parameter name to a :class:`Rule`. Whatever a table does not name is refused with
 ``parameter_unknown``, as Stripe does, so that a misspelt parameter of ours can never be ignored silently.
 """
+
 from __future__ import annotations
 
 import re
@@ -24,7 +25,7 @@ METADATA_VALUE_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class Rule:
-    """What one parameter accepts. ``kind`` is text, int, bool, choice, currency, metadata, object, array, range or any."""
+    """What one parameter accepts. ``kind``: text, int, bool, choice, currency, metadata, object, array, range, any."""
 
     kind: str
     required: bool = False
@@ -119,7 +120,8 @@ def _scalar(raw: str, rule: Rule, shown: str) -> Any:
         raise malformed(f"Invalid {shown}: must be one of {named}", param=shown)
     if rule.kind == "currency":
         if raw.lower() not in _CURRENCIES:
-            raise malformed(f"Invalid currency: {raw}. This sandbox knows: {', '.join(sorted(_CURRENCIES))}", param=shown)
+            known = ", ".join(sorted(_CURRENCIES))
+            raise malformed(f"Invalid currency: {raw}. This sandbox knows: {known}", param=shown)
         return raw.lower()
     return raw
 
@@ -130,7 +132,9 @@ def _integer(raw: str, rule: Rule, shown: str) -> int:
     value = int(raw)
     if rule.minimum is not None and value < rule.minimum:
         raise malformed(
-            f"This value must be greater than or equal to {rule.minimum}.", param=shown, code="parameter_invalid_integer"
+            f"This value must be greater than or equal to {rule.minimum}.",
+            param=shown,
+            code="parameter_invalid_integer",
         )
     return value
 
@@ -154,7 +158,7 @@ def _range(raw: Any, shown: str) -> dict[str, int]:
 
 
 def _metadata(raw: Any, shown: str) -> dict[str, str]:
-    """Key -> value; an empty value unsets the key, and the empty string for the whole unsets everything (``{"": ""}``)."""
+    """Key -> value; an empty value unsets the key, the empty string for the whole unsets everything (``{"": ""}``)."""
     if raw == "":
         return {"": ""}
     if not isinstance(raw, dict):

@@ -1,4 +1,5 @@
 """PaymentIntents and charges: the routes."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -128,8 +129,8 @@ def _update(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonO
         raise charging.unexpected_state(
             ctx,
             body,
-            f"This PaymentIntent's {frozen[0]} could not be updated because it has a status of {body['status']}. You may "
-            f"only update the {frozen[0]} of a PaymentIntent with one of the following statuses: "
+            f"This PaymentIntent's {frozen[0]} could not be updated because it has a status of {body['status']}. You "
+            f"may only update the {frozen[0]} of a PaymentIntent with one of the following statuses: "
             f"{', '.join(charging.CONFIRMABLE)}.",
         )
     for name in (*_DESCRIPTIVE, "amount", "currency", "payment_method_types", "setup_future_usage"):
@@ -159,8 +160,8 @@ def _cancel(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonO
         raise charging.unexpected_state(
             ctx,
             body,
-            f"You cannot cancel this PaymentIntent because it has a status of {body['status']}. Only a PaymentIntent with "
-            f"one of the following statuses may be canceled: {', '.join(_CANCELABLE)}.",
+            f"You cannot cancel this PaymentIntent because it has a status of {body['status']}. Only a PaymentIntent "
+            f"with one of the following statuses may be canceled: {', '.join(_CANCELABLE)}.",
         )
     reason = params.get("cancellation_reason")
     body.update(canceled_at=ctx.now, cancellation_reason=reason, next_action=None, status="canceled")

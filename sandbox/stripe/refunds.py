@@ -1,4 +1,5 @@
 """Refunds: whole or in pieces, at once or late, and the ones that fail days after they succeeded."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -93,7 +94,12 @@ def change_status(ctx: Context, body: JsonObject, status: str, reason: str = "lo
     if status in ("failed", "canceled"):
         charge = ctx.fetch("charge", body["charge"])
         entry = balance.post(
-            ctx, "refund_failure", "refund_failure", body["amount"], body["currency"], body["id"],
+            ctx,
+            "refund_failure",
+            "refund_failure",
+            body["amount"],
+            body["currency"],
+            body["id"],
             description="REFUND FAILURE",
         )
         body["failure_balance_transaction"] = entry["id"]

@@ -1,4 +1,5 @@
 """From stored objects to answers: private fields out, time-dependent fields in, ``expand`` followed, lists paged."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,9 +8,25 @@ from sandbox.stripe.context import Context, public
 from sandbox.stripe.errors import ApiError, JsonObject, malformed, missing_object
 
 _EXPANDABLE = frozenset(
-    "account balance_transaction charge customer default_payment_method destination destination_payment "
-    "destination_payment_refund failure_balance_transaction latest_charge payment_intent payment_method refunds "
-    "reversals source source_transaction source_transfer transfer".split()
+    {
+        "account",
+        "balance_transaction",
+        "charge",
+        "customer",
+        "default_payment_method",
+        "destination",
+        "destination_payment",
+        "destination_payment_refund",
+        "failure_balance_transaction",
+        "latest_charge",
+        "payment_intent",
+        "payment_method",
+        "refunds",
+        "source",
+        "source_transaction",
+        "source_transfer",
+        "transfer",
+    }
 )
 # Deleted objects keep their row; these fields of theirs are all that Stripe still shows.
 _DELETED_FIELDS = ("id", "object", "deleted")

@@ -2,6 +2,7 @@
 
 An object is found only once the index delay has passed since it was created; what is then shown is its present state.
 """
+
 from __future__ import annotations
 
 import re
@@ -56,7 +57,8 @@ def _clause(kind: str, found: re.Match[str]) -> tuple[str, list[Any]]:
         raise malformed(f"Field `{name}` is an unsupported search field for this resource.", param="query")
     if key is not None and '"' in key:
         raise malformed("Metadata keys with quotes cannot be searched.", param="query")
-    column = f"json_extract(body, '$.metadata.\"' || ? || '\"')" if key is not None else f"json_extract(body, '$.{name}')"
+    path = "'$.metadata.\"' || ? || '\"'" if key is not None else f"'$.{name}'"
+    column = f"json_extract(body, {path})"
     values: list[Any] = [key] if key is not None else []
     text = found["text"] if found["text"] is not None else found["text2"]
     operator = found["operator"]
@@ -67,13 +69,19 @@ def _clause(kind: str, found: re.Match[str]) -> tuple[str, list[Any]]:
         values.append(_unescape(text or ""))
     elif operator == ":" or operator == "=":
         sql = f"{column} = ?"
-        values.append(int(found["number"] or text or 0) if name in _NUMERIC else _unescape(text or found["number"] or ""))
+        values.append(_whole(found["number"] or text) if name in _NUMERIC else _unescape(text or found["number"] or ""))
     elif name in _NUMERIC:
         sql = f"{column} {operator} ?"
-        values.append(int(found["number"] or text or 0))
+        values.append(_whole(found["number"] or text))
     else:
         raise malformed(f"Field `{name}` does not support the operator {operator}.", param="query")
     return (f"NOT coalesce({sql}, 0)" if found["minus"] else sql), values
+
+
+def _whole(text: str | None) -> int:
+    if text is None or not re.fullmatch(r"-?\d{1,18}", text):
+        raise malformed("A numeric search field needs a whole number.", param="query")
+    return int(text)
 
 
 def _unescape(text: str) -> str:

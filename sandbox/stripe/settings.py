@@ -1,4 +1,5 @@
 """What the command line can set."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """The JSON shapes of payments: customer, payment method, PaymentIntent, charge, refund, dispute."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -156,10 +157,21 @@ def payment_intent(now: int, amount: int, currency: str) -> JsonObject:
 
 def _charge_details(method: JsonObject) -> JsonObject:
     if method["type"] == "sepa_debit":
-        kept = {name: method["sepa_debit"][name] for name in ("bank_code", "branch_code", "country", "fingerprint", "last4")}
+        names = ("bank_code", "branch_code", "country", "fingerprint", "last4")
+        kept = {name: method["sepa_debit"][name] for name in names}
         return {"type": "sepa_debit", "sepa_debit": {**kept, "mandate": None}}
     card = method["card"]
-    names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "regulated_status")
+    names = (
+        "brand",
+        "checks",
+        "country",
+        "exp_month",
+        "exp_year",
+        "fingerprint",
+        "funding",
+        "last4",
+        "regulated_status",
+    )
     return {
         "type": "card",
         "card": {
@@ -298,13 +310,34 @@ def refund(now: int, charge_body: JsonObject, amount: int, reason: str | None) -
 
 
 EVIDENCE_FIELDS = (
-    "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure cancellation_rebuttal "
-    "customer_communication customer_email_address customer_name customer_purchase_ip customer_signature "
-    "duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id product_description receipt "
-    "refund_policy refund_policy_disclosure refund_refusal_explanation service_date service_documentation "
-    "shipping_address shipping_carrier shipping_date shipping_documentation shipping_tracking_number "
-    "uncategorized_file uncategorized_text"
-).split()
+    "access_activity_log",
+    "billing_address",
+    "cancellation_policy",
+    "cancellation_policy_disclosure",
+    "cancellation_rebuttal",
+    "customer_communication",
+    "customer_email_address",
+    "customer_name",
+    "customer_purchase_ip",
+    "customer_signature",
+    "duplicate_charge_documentation",
+    "duplicate_charge_explanation",
+    "duplicate_charge_id",
+    "product_description",
+    "receipt",
+    "refund_policy",
+    "refund_policy_disclosure",
+    "refund_refusal_explanation",
+    "service_date",
+    "service_documentation",
+    "shipping_address",
+    "shipping_carrier",
+    "shipping_date",
+    "shipping_documentation",
+    "shipping_tracking_number",
+    "uncategorized_file",
+    "uncategorized_text",
+)
 
 
 def dispute(now: int, charge_body: JsonObject, amount: int, status: str, reason: str) -> JsonObject:

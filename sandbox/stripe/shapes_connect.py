@@ -1,4 +1,5 @@
 """The JSON shapes of Connect and of money on its way: account, transfer, reversal, payout, balance transaction."""
+
 from __future__ import annotations
 
 from sandbox.stripe.context import new_id
@@ -108,8 +109,19 @@ def balance_transaction(
     now: int, kind: str, category: str, amount: int, fee: int, currency: str, available_on: int, source: str
 ) -> JsonObject:
     """One movement of a Stripe balance. ``amount`` is signed, as at Stripe: it is their format, not our ledger."""
-    details = [{"amount": fee, "application": None, "currency": currency, "description": "Stripe processing fees",
-                "type": "stripe_fee"}] if fee else []
+    details = (
+        [
+            {
+                "amount": fee,
+                "application": None,
+                "currency": currency,
+                "description": "Stripe processing fees",
+                "type": "stripe_fee",
+            }
+        ]
+        if fee
+        else []
+    )
     return {
         "id": new_id("txn"),
         "object": "balance_transaction",

@@ -4,6 +4,7 @@ An object is one row: its public JSON (related objects as ids), a few columns th
 (names that start with ``_``) that never leave the process. WAL with ``synchronous=NORMAL`` survives kill -9 of the
 process; only a power cut could lose the last commits.
 """
+
 from __future__ import annotations
 
 import json
@@ -16,11 +17,24 @@ from typing import Any
 from sandbox.stripe.errors import JsonObject
 
 # Columns taken from the object's own fields of the same name, where that is a string.
-LINKS = ("customer", "payment_intent", "charge", "transfer_group", "destination", "source", "transfer", "source_transaction")
+LINKS = (
+    "customer",
+    "payment_intent",
+    "charge",
+    "transfer_group",
+    "destination",
+    "source",
+    "transfer",
+    "source_transaction",
+)
 _EXTRA = ("type", "status", "currency", "email")
 _COLUMNS = (*LINKS, *_EXTRA)
 _BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
+_INDEXES = "\n".join(
+    f"CREATE INDEX IF NOT EXISTS objects_by_{name} ON objects ({name}, kind, seq) WHERE {name} IS NOT NULL;"
+    for name in LINKS
+)
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,7 +46,7 @@ CREATE TABLE IF NOT EXISTS objects (
     body TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (account, kind, seq);
-{"".join(f"CREATE INDEX IF NOT EXISTS objects_by_{n} ON objects ({n}, kind, seq) WHERE {n} IS NOT NULL;" for n in LINKS)}
+{_INDEXES}
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS idempotency (
     account TEXT NOT NULL,
@@ -173,7 +187,7 @@ class Store:
         where: str = "",
         arguments: tuple[Any, ...] = (),
     ) -> list[JsonObject]:
-        """Objects newest first. ``before`` / ``after`` are positions; with ``after`` alone the nearest ones are taken."""
+        """Objects newest first. ``before`` / ``after`` are positions; with ``after`` the nearest ones are taken."""
         clauses, values = ["account=?", "kind=?"], [account, kind]
         for name, value in (equal or {}).items():
             if value is not None:

@@ -1,4 +1,5 @@
 """Transfers to connected accounts, their reversals, and payouts from a balance to a bank."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -22,8 +23,8 @@ from sandbox.stripe.rendering import page, render
 from sandbox.stripe.shapes import destination_payment
 
 _NO_FUNDS = (
-    "You have insufficient available funds in your Stripe account. Try adding funds directly to your available balance by "
-    "creating Charges using the 4000000000000077 test card. See: https://stripe.com/docs/testing#available-balance"
+    "You have insufficient available funds in your Stripe account. Try adding funds directly to your available balance "
+    "by creating Charges using the 4000000000000077 test card. See: https://stripe.com/docs/testing#available-balance"
 )
 
 
@@ -55,8 +56,8 @@ def _source(ctx: Context, params: dict[str, Any]) -> JsonObject:
             param="currency",
         )
     rows = ctx.store.connection.execute(
-        "SELECT coalesce(sum(json_extract(body, '$.amount') - json_extract(body, '$.amount_reversed')), 0) FROM objects "
-        "WHERE kind='transfer' AND account=? AND source_transaction=?",
+        "SELECT coalesce(sum(json_extract(body, '$.amount') - json_extract(body, '$.amount_reversed')), 0) "
+        "FROM objects WHERE kind='transfer' AND account=? AND source_transaction=?",
         (ctx.account, charge["id"]),
     )
     left = charge["amount"] - int(rows.fetchone()[0])
@@ -122,7 +123,8 @@ def _reverse(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> Json
         raise invalid(f"Transfer {transfer['id']} has already been reversed.", code="transfer_already_reversed")
     if amount > left:
         raise invalid(
-            f"Reversal amount ({money(amount, code)}) is greater than unreversed amount on transfer ({money(left, code)}).",
+            f"Reversal amount ({money(amount, code)}) is greater than unreversed amount on transfer "
+            f"({money(left, code)}).",
             param="amount",
         )
     inside = ctx.within(transfer["destination"])
@@ -137,7 +139,9 @@ def _reverse(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> Json
     body = shapes.reversal(ctx.now, transfer, amount)
     body["metadata"] = merge_metadata({}, params.get("metadata"))
     refund_id = new_id("pyr")
-    back = balance.post(ctx, "transfer_refund", "transfer_reversal", amount, code, body["id"], available_on=available_on)
+    back = balance.post(
+        ctx, "transfer_refund", "transfer_reversal", amount, code, body["id"], available_on=available_on
+    )
     gone = balance.post(inside, "payment_refund", "refund", -amount, code, refund_id, available_on=available_on)
     payment["amount_refunded"] += amount
     payment["refunded"] = payment["amount_refunded"] == payment["amount"]

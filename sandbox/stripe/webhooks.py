@@ -1,4 +1,5 @@
 """Events and webhook endpoints: the routes. Delivery itself is in ``delivery``."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -56,7 +57,8 @@ def _create(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonO
 
 def _check_url(url: str) -> None:
     if not url.startswith(("http://", "https://")):
-        raise malformed("Invalid URL: An explicit scheme (such as https) must be provided.", param="url", code="url_invalid")
+        message = "Invalid URL: An explicit scheme (such as https) must be provided."
+        raise malformed(message, param="url", code="url_invalid")
 
 
 def _retrieve(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonObject:
