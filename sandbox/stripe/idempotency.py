@@ -66,8 +66,9 @@ class IdempotencyKeys:
             return None
         if (row[0], row[1]) != (method, path):
             raise _misused(
-                f"Keys for idempotent requests can only be used for the same endpoint they were first used for "
-                f"('{path}' vs '{row[1]}'). Try using a key other than '{key}' if you meant to execute a different request."
+                "Keys for idempotent requests can only be used for the same endpoint they were first used for "
+                f"('{path}' vs '{row[1]}'). Try using a key other than '{key}' if you meant to execute a different "
+                "request."
             )
         if row[2] != params:
             raise _misused(

@@ -157,8 +157,8 @@ def payment_intent(now: int, amount: int, currency: str) -> JsonObject:
 
 def _charge_details(method: JsonObject) -> JsonObject:
     if method["type"] == "sepa_debit":
-        names = ("bank_code", "branch_code", "country", "fingerprint", "last4")
-        kept = {name: method["sepa_debit"][name] for name in names}
+        shown = ("bank_code", "branch_code", "country", "fingerprint", "last4")
+        kept = {name: method["sepa_debit"][name] for name in shown}
         return {"type": "sepa_debit", "sepa_debit": {**kept, "mandate": None}}
     card = method["card"]
     names = (
