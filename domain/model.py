@@ -191,7 +191,7 @@ class Quote(Frozen):
     """The frozen answer to "what does this booking cost, when, and who earns what". Later price changes don't touch it.
 
     `net_minor + vat_minor == gross_minor`, and the levels together never exceed the net amount: refused otherwise.
-    Where a cancellation keeps a share (`retained` in `price`) each level is rounded alone: there they may, by a unit each.
+    Where a cancellation keeps a share (`retained` in `price`) each level is rounded alone: a unit each is allowed.
     """
 
     chain_uid: Id
