@@ -1,0 +1,309 @@
+"""What the repositories return, the words of the tables' statuses, and the errors that the store raises."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from domain.chain import ChainOutcome, ChainStage
+from domain.model import CommissionStatus, Frozen, JsonDict, ParkReason, PayoutMode, UtcDatetime
+
+
+class StoreError(Exception):
+    """Base of the store's own errors. Each means a mistake of ours or of the set-up: repeating is useless."""
+
+
+class UnknownRow(StoreError):
+    """A row that must exist does not."""
+
+
+class LedgerConflict(StoreError):
+    """The ledger holds an entry with this key and other content. Nothing of the call was posted."""
+
+
+class KeyConflict(StoreError):
+    """A charge, refund, transfer, reversal, invoice, commission or alias exists under this key with other content."""
+
+
+class OpenCharge(StoreError):
+    """Another charge of this chain succeeded, or its outcome is still open: a second one could charge twice."""
+
+
+class TooMuch(StoreError):
+    """More would be refunded, reversed or transferred than is left."""
+
+
+class IllegalMove(StoreError):
+    """A status cannot follow the one that is stored."""
+
+
+class ChargeStatus(StrEnum):
+    """`started → processing → succeeded | refused | canceled`; a refused one may still succeed (SCA: same intent)."""
+
+    STARTED = "started"
+    """The intent is recorded; whether Stripe did it is not known yet."""
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    CANCELED = "canceled"
+
+
+class RefundState(StrEnum):
+    """`started → pending → succeeded | failed | canceled | refused`; a succeeded one may still turn `failed`."""
+
+    STARTED = "started"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Stripe could not deliver it: the money is back on the platform's balance."""
+    CANCELED = "canceled"
+    REFUSED = "refused"
+
+
+class EffectStatus(StrEnum):
+    """Of a transfer or a transfer reversal. A refused one may be tried again under the same key."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+
+
+class TransferKind(StrEnum):
+    BOOKING = "booking"
+    SETTLEMENT = "settlement"
+
+
+class InvoiceKind(StrEnum):
+    INVOICE = "invoice"
+    CORRECTION = "correction"
+
+
+class SettlementStatus(StrEnum):
+    OPEN = "open"
+    """Claimed, not paid yet."""
+    PAID = "paid"
+    CARRIED_OVER = "carried_over"
+    """Not paid this month; its lines go into the next claim."""
+    PARKED = "parked"
+    """Waits for a person, with a reason."""
+
+
+class InboxStatus(StrEnum):
+    RECEIVED = "received"
+    """To be delivered, now or at `next_attempt_at`."""
+    DELIVERED = "delivered"
+    IGNORED = "ignored"
+    """Genuine, and of a type that nothing here reacts to."""
+    NOT_UNDERSTOOD = "not_understood"
+    """Genuine, but its content could not be read."""
+    HELD = "held"
+    """Retried in vain; waits for a person."""
+
+
+class ChainRow(Frozen):
+    """One chain as operations see it. Money and parties are None until it was quoted."""
+
+    chain_uid: str
+    workflow_id: str
+    stage: ChainStage
+    outcome: ChainOutcome | None
+    """Set exactly when the stage is `closed`."""
+    reason: ParkReason | None
+    detail: str | None
+    deadline_at: UtcDatetime | None
+    """Until when the present stage should have moved on."""
+    waits_for: str | None
+    customer_id: str | None
+    reseller_id: str | None
+    currency: str | None
+    gross_minor: int | None
+    period: str | None
+    opened_at: UtcDatetime
+    updated_at: UtcDatetime
+    closed_at: UtcDatetime | None
+
+
+class ChargeRow(Frozen):
+    key: str
+    chain_uid: str
+    attempt: int
+    customer_id: str
+    currency: str
+    amount_minor: int
+    """Gross, from the customer to the platform."""
+    status: ChargeStatus
+    payment_intent_id: str | None
+    charge_id: str | None
+    fee_minor: int | None
+    refusal_code: str | None
+    begun_at: UtcDatetime
+    """When it was first begun, by the database's clock: the age of the idempotency key at Stripe."""
+    finished_at: UtcDatetime | None
+
+
+class RefundRow(Frozen):
+    key: str
+    chain_uid: str
+    sequence: int
+    charge_key: str
+    currency: str
+    amount_minor: int
+    status: RefundState
+    refund_id: str | None
+    refusal_code: str | None
+    begun_at: UtcDatetime
+    finished_at: UtcDatetime | None
+
+
+class TransferRow(Frozen):
+    key: str
+    kind: TransferKind
+    chain_uid: str | None
+    """Of a booking's transfer; a settlement's has `settlement_id` instead."""
+    settlement_id: int | None
+    reseller_id: str
+    currency: str
+    amount_minor: int
+    reversed_minor: int
+    """Sum of the reversals that succeeded."""
+    destination_account_id: str
+    transfer_id: str | None
+    status: EffectStatus
+    refusal_code: str | None
+    begun_at: UtcDatetime
+    finished_at: UtcDatetime | None
+
+
+class TransferReversalRow(Frozen):
+    key: str
+    transfer_key: str
+    chain_uid: str | None
+    """The chain whose refund caused it, also where the transfer was a settlement's."""
+    sequence: int
+    amount_minor: int
+    reversal_id: str | None
+    status: EffectStatus
+    refusal_code: str | None
+    begun_at: UtcDatetime
+    finished_at: UtcDatetime | None
+
+
+class InvoiceRow(Frozen):
+    number: str
+    """`YYYY-NNNNNN`, gapless within the year of issue in Europe/Berlin, invoices and corrections in one series."""
+    kind: InvoiceKind
+    chain_uid: str
+    sequence: int
+    customer_id: str
+    currency: str
+    net_minor: int
+    vat_minor: int
+    gross_minor: int
+    vat_rate_bps: int
+    vat_reason: str
+    corrects: str | None
+    issued_at: UtcDatetime
+
+
+class CommissionRow(Frozen):
+    id: int
+    chain_uid: str
+    reseller_id: str
+    level: int
+    currency: str
+    accrued_minor: int
+    reversed_minor: int
+    """Undone so far, cumulative; never above `accrued_minor`."""
+    status: CommissionStatus
+    matures_at: UtcDatetime
+    """Nominal: the day the refund window is over, whenever it was found out."""
+    rule: JsonDict
+    agreement_version: int
+    payout_mode: PayoutMode
+    """As it was when it was quoted."""
+    transfer_key: str | None
+    """Key of the transfer that pays it, from the moment that the transfer is begun."""
+    settled_minor: int
+    """What that transfer carries for it. Above `owed_minor` the difference must come back by a transfer reversal."""
+
+    @property
+    def owed_minor(self) -> int:
+        """What the reseller may keep of it."""
+        return self.accrued_minor - self.reversed_minor
+
+
+class SettlementRow(Frozen):
+    """One reseller's month in one currency."""
+
+    id: int
+    period: str
+    reseller_id: str
+    currency: str
+    amount_minor: int
+    """Sum of its lines; fixed once its transfer was begun."""
+    line_count: int
+    status: SettlementStatus
+    reason: ParkReason | None
+    detail: str | None
+    transfer_key: str | None
+    claimed_at: UtcDatetime
+    finished_at: UtcDatetime | None
+
+
+class SettlementLine(Frozen):
+    commission_id: int
+    chain_uid: str
+    level: int
+    amount_minor: int
+    matures_at: UtcDatetime
+
+
+class InboxRow(Frozen):
+    event_id: str
+    source: str
+    type: str
+    object_id: str | None
+    raw: bytes | None
+    """The body as it came; personal data. None after `forget`."""
+    status: InboxStatus
+    attempts: int
+    last_error: str | None
+    received_at: UtcDatetime
+    next_attempt_at: UtcDatetime | None
+
+
+class LogRow(Frozen):
+    at: UtcDatetime
+    actor: str
+    action: str
+    target: str
+    reason: str
+    details: JsonDict
+
+
+class PostResult(Frozen):
+    key: str
+    is_new: bool
+    """False: the same entry was posted before, and that one stands."""
+
+
+class AccountBalance(Frozen):
+    """Turnover of one account in one currency. Both sides are non-negative; their difference is the balance."""
+
+    account: str
+    currency: str
+    debit_minor: int
+    credit_minor: int
+
+
+class AccountLine(Frozen):
+    """One posting seen from one account."""
+
+    entry_key: str
+    kind: str
+    chain_uid: str | None
+    effective_at: datetime
+    currency: str
+    is_debit: bool
+    counter_account: str
+    amount_minor: int
