@@ -386,7 +386,7 @@ def _fields(error: ValidationError) -> str:
 
 
 def _read(operation: str, response: httpx.Response, model: type[_Model], *, written: bool = False) -> _Model:
-    """The answer as `model`. No JSON: unknown. Another shape: a mistake of the set-up for a read, unknown for a write."""
+    """The answer as `model`. No JSON: unknown. Another shape: for a read our set-up, for a write unknown."""
     problem: OutsideError
     try:
         return model.model_validate_json(response.content)

@@ -146,7 +146,7 @@ def _payload(store: Store, trigger: str, b: Booking, *, confirmed_by_hand: bool)
         ],
         "eventTitle": event_type.title if event_type else None,
         "eventDescription": None,
-        "price": None if gone else (event_type.price_minor if event_type else 0),
+        "price": None if trigger == "BOOKING_CANCELLED" else (event_type.price_minor if event_type else 0),
         "currency": event_type.currency if event_type else None,
         "length": (b.end_ms - b.start_ms) // 60_000,
         "bookingId": b.id,
