@@ -20,7 +20,7 @@ from activities.commissions import CommissionActivities
 from activities.intake import IntakeActivities
 from activities.payouts import PayoutActivities
 from activities.quoting import QuoteActivities
-from activities.settlements import SettlementActivities
+from activities.settlements import SettlementActivities, SettlementPayments
 from activities.sweep import SweepActivities
 from domain import ids
 from domain.ports import CalendarGateway, PaymentGateway
@@ -50,15 +50,13 @@ PASSED_THROUGH = ("pydantic", "pydantic_core", "activities", "domain", "workflow
 
 def workflow_runner() -> SandboxedWorkflowRunner:
     """Temporal's workflow sandbox with our pure modules passed through."""
-    return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-    )
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 
 
 def chain_activities(store: Store, calendar: CalendarGateway) -> list[Callable[..., Any]]:
     """Steps of the queue `billing`: Cal.com and our own database."""
     chains, quoting, billing = ChainActivities(store), QuoteActivities(store), BillingActivities(store)
-    commissions, settlements = CommissionActivities(store), SettlementActivities(store, None)
+    commissions, settlements = CommissionActivities(store), SettlementActivities(store)
     return [
         IntakeActivities(store, calendar).read_booking,
         chains.record,
@@ -88,7 +86,7 @@ def stripe_activities(store: Store, payments: PaymentGateway) -> list[Callable[.
         charging.refund,
         payouts.transfer,
         payouts.reverse_transfer,
-        SettlementActivities(store, payments).pay,
+        SettlementPayments(store, payments).pay,
     ]
 
 

@@ -8,14 +8,15 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError
 
-from domain.ports import NotFound, OutcomeUnknown, OutsideError, RateLimited, SetupError
+from domain.ports import NotFound, OutcomeUnknown, RateLimited, SetupError
 
 
 @contextmanager
 def told_to_temporal() -> Iterator[None]:
     """OutcomeUnknown and RateLimited are tried again (the latter after the vendor's hint); SetupError is not: it parks.
 
-    The type names are what the workflow branches on. Messages hold codes and ids, never personal data.
+    `Refused` passes through: the step turns it into a result. The type names are what the workflow branches on.
+    Messages hold codes and ids, never personal data.
     """
     try:
         yield
@@ -29,5 +30,3 @@ def told_to_temporal() -> Iterator[None]:
         raise ApplicationError(str(error), type="SetupError", non_retryable=True) from None
     except OutcomeUnknown as error:
         raise ApplicationError(str(error), type="OutcomeUnknown") from None
-    except OutsideError as error:
-        raise ApplicationError(str(error), type="SetupError", non_retryable=True) from None

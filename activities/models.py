@@ -72,12 +72,6 @@ class TermsResult(Frozen):
     """The rest of the quote's gross amount: never charged, or refunded."""
 
 
-class BillInput(Frozen):
-    chain_uid: Id
-    given_back_minor: AmountMinor = 0
-    """Part of the gross amount that is waived before the charge, by the cancellation terms."""
-
-
 class ChargeInput(Frozen):
     chain_uid: Id
     attempt: int
@@ -122,11 +116,6 @@ class EffectResult(Frozen):
     refused_code: str | None = None
     reason: ParkReason | None = None
     """Why a person is needed, where the effect was refused."""
-
-
-class AccrueInput(Frozen):
-    chain_uid: Id
-    given_back_minor: AmountMinor = 0
 
 
 class CorrectInput(Frozen):

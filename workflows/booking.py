@@ -14,8 +14,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.commissions import CommissionActivities
     from activities.intake import IntakeActivities
     from activities.models import (
-        AccrueInput,
-        BillInput,
         BookingFacts,
         BookingRef,
         ChainRef,
@@ -264,11 +262,14 @@ class BookingWorkflow(ChainControl):
         await self.until_done(
             lambda: workflow.execute_local_activity_method(
                 BillingActivities.bill,
-                BillInput(chain_uid=self.chain_uid, given_back_minor=self.given_back_minor),
+                ChainRef(chain_uid=self.chain_uid),
                 **self._database(),
             ),
             "bill",
         )
+        if self.given_back_minor:
+            self.corrections += 1
+            await self.compensations.correct_invoice(self.corrections, self.given_back_minor)
         self.note(f"billed {visibility.money(self.gross_minor - self.given_back_minor, self._money())}")
 
     async def _charge_until_paid(self, owed_minor: int) -> None:
@@ -357,11 +358,13 @@ class BookingWorkflow(ChainControl):
         await self.until_done(
             lambda: workflow.execute_local_activity_method(
                 CommissionActivities.accrue,
-                AccrueInput(chain_uid=self.chain_uid, given_back_minor=self.given_back_minor),
+                ChainRef(chain_uid=self.chain_uid),
                 **self._database(),
             ),
             "accrue the commission",
         )
+        if self.given_back_minor:
+            await self.compensations.reverse_commission(self.corrections, self.given_back_minor)
         self.note("commission accrued")
 
     async def _hold(self, quote: QuoteFacts) -> None:

@@ -11,7 +11,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.models import ClaimInput, LogInput, ParkSettlementInput, SettleInput
-    from activities.settlements import SettlementActivities
+    from activities.settlements import SettlementActivities, SettlementPayments
     from domain import ids
     from domain.chain import ChainStage
     from domain.model import ParkReason
@@ -159,7 +159,7 @@ class ResellerSettlementWorkflow(ChainControl):
         )
         while True:
             result = await self.until_done(
-                lambda: workflow.execute_activity_method(SettlementActivities.pay, self._order, **step), "transfer"
+                lambda: workflow.execute_activity_method(SettlementPayments.pay, self._order, **step), "transfer"
             )
             if result.refused_code is None:
                 break

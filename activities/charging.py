@@ -1,0 +1,273 @@
+"""Charge a customer and give money back: the steps that move a customer's money at Stripe."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.errors import told_to_temporal
+from activities.models import ChainRef, ChargeInput, ChargeResult, ChargeStatus, EffectResult, RefundInput
+from domain import ids, ledger
+from domain.model import ParkReason
+from domain.ports import Payment, PaymentGateway, PaymentStatus, Refused
+
+if TYPE_CHECKING:
+    from store import Store, Tx
+    from store.rows import ChargeRow
+
+KEY_LIFETIME = timedelta(hours=23)
+"""Stripe may forget an idempotency key after 24 h and would charge again: past this age we look before we send."""
+
+AUTHENTICATION = "authentication_required"
+
+
+class ChargingActivities:
+    def __init__(self, store: Store, payments: PaymentGateway) -> None:
+        self._store = store
+        self._payments = payments
+
+    @activity.defn
+    async def charge(self, order: ChargeInput) -> ChargeResult:
+        """One dunning attempt, exactly once: recorded as started, sent under its key, recorded with its ledger entry.
+
+        A decline is a result. A second call finds what the first one did, here or at Stripe.
+        """
+        async with self._store.begin() as tx:
+            quote = await tx.chains.quote(order.chain_uid)
+            if quote is None:
+                raise LookupError(f"chain {order.chain_uid} has no quote")
+            customer = await tx.catalog.customer(quote.customer_id)
+            row = await tx.money.begin_charge(
+                chain_uid=order.chain_uid,
+                attempt=order.attempt,
+                customer_id=customer.id,
+                currency=order.currency,
+                amount_minor=order.amount_minor,
+            )
+        if customer.stripe_customer_id is None or customer.payment_method_id is None:
+            return await self._refused(row, Refused("no_payment_method", "no payment method", soft=True))
+        payment = await self._find(row, customer.stripe_customer_id) if _is_old(row.begun_at) else None
+        if payment is None:
+            try:
+                with told_to_temporal():
+                    payment = await self._payments.charge(
+                        amount_minor=order.amount_minor,
+                        currency=order.currency,
+                        stripe_customer_id=customer.stripe_customer_id,
+                        payment_method_id=customer.payment_method_id,
+                        chain_uid=order.chain_uid,
+                        description=f"Booking {quote.booking_uid}",
+                        idempotency_key=row.key,
+                    )
+            except Refused as refused:
+                return await self._refused(row, refused)
+        return await self._recorded(row, payment)
+
+    @activity.defn
+    async def check_payment(self, chain: ChainRef) -> ChargeResult:
+        """What became of the chain's newest payment, asked at Stripe and recorded. Signals are not believed."""
+        async with self._store.begin() as tx:
+            row = await tx.money.last_charge(chain.chain_uid)
+            if row is None:
+                raise LookupError(f"chain {chain.chain_uid} has no charge")
+            customer = await tx.catalog.customer(row.customer_id)
+            given_back = sum(
+                refund.amount_minor for refund in await tx.money.chain_refunds(chain.chain_uid) if refund.refund_id
+            )
+        with told_to_temporal():
+            if row.payment_intent_id is not None:
+                payment: Payment | None = await self._payments.get_payment(row.payment_intent_id)
+            else:
+                payment = await self._find(row, customer.stripe_customer_id or "")
+        if payment is None:
+            return ChargeResult(status=ChargeStatus.REFUSED, code=row.refusal_code or "not_found")
+        result = await self._recorded(row, payment)
+        outside_minor = max(0, payment.amount_refunded_minor - given_back)
+        return result.model_copy(update={"refunded_outside_minor": outside_minor})
+
+    @activity.defn
+    async def refund(self, order: RefundInput) -> EffectResult:
+        """Compensation of `charge`: give back up to a cumulative amount, or everything. Never charged: nothing to undo.
+
+        A payment that is neither paid nor refused is cancelled instead. Refused where it is disputed or under way.
+        """
+        with told_to_temporal():
+            row = await self._settled_charge(order.chain_uid)
+            if row is None:
+                return EffectResult()
+            if isinstance(row, EffectResult):
+                return row
+            amount_minor = await self._still_to_give_back(order, row)
+            if amount_minor <= 0 or row.payment_intent_id is None:
+                return EffectResult()
+            async with self._store.begin() as tx:
+                begun = await tx.money.begin_refund(
+                    chain_uid=order.chain_uid, sequence=order.sequence, charge_key=row.key, amount_minor=amount_minor
+                )
+            refund = None
+            if _is_old(begun.begun_at):
+                refund = await self._payments.find_refund(
+                    payment_intent_id=row.payment_intent_id, idempotency_key=begun.key
+                )
+            if refund is None:
+                try:
+                    refund = await self._payments.refund(
+                        payment_intent_id=row.payment_intent_id,
+                        amount_minor=begun.amount_minor,
+                        chain_uid=order.chain_uid,
+                        idempotency_key=begun.key,
+                    )
+                except Refused as refused:
+                    async with self._store.begin() as tx:
+                        await tx.money.refuse_refund(begun.key, refused.code)
+                    reason = ParkReason.DISPUTED if refused.code == "charge_disputed" else ParkReason.REFUND_REFUSED
+                    return EffectResult(refused_code=refused.code, reason=reason)
+        async with self._store.begin() as tx:
+            await tx.money.finish_refund(begun.key, status=refund.status.value, refund_id=refund.refund_id)
+            charged = await tx.ledger.entry(ids.entry_key("charged", order.chain_uid, row.attempt))
+            if charged is None:
+                raise LookupError(f"{row.key} succeeded without a ledger entry")
+            await tx.ledger.post(
+                ledger.refunded(
+                    charged,
+                    sequence=order.sequence,
+                    amount_minor=begun.amount_minor,
+                    effective_at=datetime.now(UTC),
+                    refs={"refund": refund.refund_id, "payment_intent": row.payment_intent_id},
+                )
+            )
+        return EffectResult(amount_minor=begun.amount_minor)
+
+    # --- how ---
+
+    async def _find(self, row: ChargeRow, stripe_customer_id: str) -> Payment | None:
+        """The payment of a charge whose answer was lost, by the key in its metadata."""
+        with told_to_temporal():
+            return await self._payments.find_payment(
+                stripe_customer_id=stripe_customer_id,
+                idempotency_key=row.key,
+                created_after=row.begun_at - timedelta(hours=1),
+            )
+
+    async def _settled_charge(self, chain_uid: str) -> ChargeRow | EffectResult | None:
+        """The charge to refund. One that is still open is looked up, and cancelled so that it cannot succeed."""
+        async with self._store.begin() as tx:
+            row = await tx.money.last_charge(chain_uid)
+            if row is None or row.status == "canceled":
+                return None
+            customer = await tx.catalog.customer(row.customer_id)
+        if row.status == "succeeded":
+            return row
+        if row.payment_intent_id is not None:
+            payment: Payment | None = await self._payments.get_payment(row.payment_intent_id)
+        else:
+            payment = await self._find(row, customer.stripe_customer_id or "")
+        if payment is not None and payment.status is PaymentStatus.SUCCEEDED:
+            await self._recorded(row, payment)
+            async with self._store.begin() as tx:
+                return await tx.money.last_charge(chain_uid)
+        if payment is not None and payment.status is not PaymentStatus.CANCELED:
+            try:
+                await self._payments.cancel_payment(payment.payment_intent_id, idempotency_key=f"cancel:{row.key}")
+            except Refused as refused:
+                return EffectResult(refused_code=refused.code, reason=ParkReason.REFUND_REFUSED)
+        async with self._store.begin() as tx:
+            await tx.money.finish_charge(
+                row.key,
+                status="canceled",
+                payment_intent_id=payment.payment_intent_id if payment else None,
+            )
+        return None
+
+    async def _still_to_give_back(self, order: RefundInput, row: ChargeRow) -> int:
+        """The cumulative target less earlier refunds. What was waived before the charge counts as given back."""
+        async with self._store.begin() as tx:
+            quote = await tx.chains.quote(order.chain_uid)
+            refunds = await tx.money.chain_refunds(order.chain_uid)
+        if quote is None:
+            raise LookupError(f"chain {order.chain_uid} has no quote")
+        waived_minor = quote.gross_minor - row.amount_minor
+        target_minor = row.amount_minor
+        if order.given_back_minor is not None:
+            target_minor = max(0, order.given_back_minor - waived_minor)
+        given_minor = sum(
+            refund.amount_minor
+            for refund in refunds
+            if refund.sequence != order.sequence and refund.status in ("started", "pending", "succeeded")
+        )
+        return target_minor - given_minor
+
+    async def _refused(self, row: ChargeRow, refused: Refused) -> ChargeResult:
+        async with self._store.begin() as tx:
+            await tx.money.finish_charge(
+                row.key, status="refused", payment_intent_id=refused.object_id, refusal_code=refused.code
+            )
+        status = ChargeStatus.REQUIRES_CUSTOMER if refused.needs_customer else ChargeStatus.REFUSED
+        return ChargeResult(status=status, soft=refused.soft, code=refused.code, payment_intent_id=refused.object_id)
+
+    async def _recorded(self, row: ChargeRow, payment: Payment) -> ChargeResult:
+        """Write what Stripe says of a payment, with its ledger entries, in one transaction."""
+        now = datetime.now(UTC)
+        status = _status_of(payment)
+        async with self._store.begin() as tx:
+            if status is ChargeStatus.SUCCEEDED:
+                await self._post(tx, row, payment, now)
+            stored = "refused" if status is ChargeStatus.REQUIRES_CUSTOMER else status.value
+            await tx.money.finish_charge(
+                row.key,
+                status="canceled" if payment.status is PaymentStatus.CANCELED else stored,
+                payment_intent_id=payment.payment_intent_id,
+                charge_id=payment.charge_id if status is ChargeStatus.SUCCEEDED else None,
+                fee_minor=payment.fee_minor if status is ChargeStatus.SUCCEEDED else None,
+                refusal_code=None if status is ChargeStatus.SUCCEEDED else payment.failure_code,
+            )
+        return ChargeResult(
+            status=status,
+            code=payment.failure_code,
+            payment_intent_id=payment.payment_intent_id,
+            fee_known=payment.fee_minor is not None,
+            disputed=payment.disputed,
+        )
+
+    async def _post(self, tx: Tx, row: ChargeRow, payment: Payment, now: datetime) -> None:
+        """stripe ← customer for what was received, and stripe_fees ← stripe once the fee is known."""
+        refs = {"payment_intent": payment.payment_intent_id, "charge": payment.charge_id or ""}
+        entries = [
+            ledger.charged(
+                chain_uid=row.chain_uid,
+                attempt=row.attempt,
+                customer_id=row.customer_id,
+                currency=row.currency,
+                gross_minor=payment.amount_received_minor,
+                effective_at=now,
+                refs=refs,
+            )
+        ]
+        if payment.fee_minor:
+            entries.append(
+                ledger.fee(
+                    chain_uid=row.chain_uid,
+                    attempt=row.attempt,
+                    currency=row.currency,
+                    fee_minor=payment.fee_minor,
+                    effective_at=now,
+                    refs={"balance_transaction": payment.balance_transaction_id or ""},
+                )
+            )
+        await tx.ledger.post(*entries)
+
+
+def _is_old(begun_at: datetime) -> bool:
+    return datetime.now(UTC) - begun_at > KEY_LIFETIME
+
+
+def _status_of(payment: Payment) -> ChargeStatus:
+    if payment.status is PaymentStatus.SUCCEEDED:
+        return ChargeStatus.SUCCEEDED
+    if payment.status is PaymentStatus.PROCESSING:
+        return ChargeStatus.PROCESSING
+    if payment.status is PaymentStatus.REQUIRES_CUSTOMER and payment.failure_code in (None, AUTHENTICATION):
+        return ChargeStatus.REQUIRES_CUSTOMER
+    return ChargeStatus.REFUSED

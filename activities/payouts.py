@@ -1,0 +1,101 @@
+"""Transfer a matured commission of one booking to its reseller, and take it back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.errors import told_to_temporal
+from activities.models import EffectResult, TransferInput
+from activities.transfers import KEY_LIFETIME, TransferSender
+from domain import ids, ledger
+from domain.model import CommissionStatus, ParkReason
+from domain.ports import PaymentGateway, Refused
+
+if TYPE_CHECKING:
+    from store import Store
+    from store.rows import TransferRow
+
+
+class PayoutActivities:
+    def __init__(self, store: Store, payments: PaymentGateway) -> None:
+        self._store = store
+        self._payments = payments
+        self._sender = TransferSender(store, payments)
+
+    @activity.defn
+    async def transfer(self, order: TransferInput) -> EffectResult:
+        """Transfer what the reseller may keep of this booking, out of this charge (`source_transaction`), once.
+
+        Not ready or refused is a result: the commission stays owed and the customer's money is not touched.
+        """
+        async with self._store.begin() as tx:
+            rows = [
+                row
+                for row in await tx.money.commissions(order.chain_uid)
+                if row.reseller_id == order.reseller_id and row.status is not CommissionStatus.REVERSED
+            ]
+            amount_minor = sum(row.owed_minor for row in rows)
+            if amount_minor == 0:
+                return EffectResult()
+            refused = await self._sender.not_ready(tx, order.reseller_id)
+            if refused is not None:
+                return refused
+            charge = await tx.money.last_charge(order.chain_uid)
+            row = await tx.money.begin_booking_transfer(order.chain_uid, order.reseller_id)
+        return await self._sender.send(
+            row, group=order.chain_uid, source_charge_id=charge.charge_id if charge is not None else None
+        )
+
+    @activity.defn
+    async def reverse_transfer(self, order: TransferInput) -> EffectResult:
+        """Compensation of `transfer`: take back what was not taken back yet. Never transferred: nothing to undo."""
+        async with self._store.begin() as tx:
+            row = await tx.money.transfer(ids.transfer_key(order.chain_uid, order.reseller_id))
+        if row is None:
+            return EffectResult()
+        with told_to_temporal():
+            if row.status != "succeeded":
+                found = await self._payments.find_transfer(transfer_group=order.chain_uid, idempotency_key=row.key)
+                if found is None:
+                    return EffectResult()
+                await self._sender.send(row, group=order.chain_uid, source_charge_id=None)
+                async with self._store.begin() as tx:
+                    row = await tx.money.transfer(row.key) or row
+            return await self._reverse(row)
+
+    async def _reverse(self, row: TransferRow) -> EffectResult:
+        rest_minor = row.amount_minor - row.reversed_minor
+        if rest_minor <= 0 or row.transfer_id is None:
+            return EffectResult()
+        async with self._store.begin() as tx:
+            begun = await tx.money.begin_reversal(row.key, amount_minor=rest_minor)
+        reversal = None
+        if datetime.now(UTC) - begun.begun_at > KEY_LIFETIME:
+            reversal = await self._payments.find_reversal(transfer_id=row.transfer_id, idempotency_key=begun.key)
+        if reversal is None:
+            try:
+                reversal = await self._payments.reverse_transfer(
+                    transfer_id=row.transfer_id, amount_minor=begun.amount_minor, idempotency_key=begun.key
+                )
+            except Refused as refused:
+                async with self._store.begin() as tx:
+                    await tx.money.refuse_reversal(begun.key, refused.code)
+                return EffectResult(refused_code=refused.code, reason=ParkReason.REVERSAL_REFUSED)
+        async with self._store.begin() as tx:
+            await tx.money.finish_reversal(begun.key, reversal_id=reversal.reversal_id)
+            transferred = await tx.ledger.entry(ids.entry_key("transferred", row.key))
+            if transferred is None:
+                raise LookupError(f"{row.key} succeeded without a ledger entry")
+            await tx.ledger.post(
+                ledger.transfer_reversed(
+                    transferred,
+                    sequence=begun.sequence,
+                    amount_minor=begun.amount_minor,
+                    effective_at=datetime.now(UTC),
+                    refs={"transfer": row.transfer_id, "reversal": reversal.reversal_id},
+                )
+            )
+        return EffectResult(amount_minor=begun.amount_minor)

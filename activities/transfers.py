@@ -1,0 +1,87 @@
+"""One transfer to a reseller, exactly once: what the chain's payout and the month's settlement have in common."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from activities.errors import told_to_temporal
+from activities.models import EffectResult
+from domain import ledger
+from domain.model import ParkReason
+from domain.ports import PaymentGateway, Refused, Transfer
+
+if TYPE_CHECKING:
+    from store import Store, Tx
+    from store.rows import TransferRow
+
+KEY_LIFETIME = timedelta(hours=23)
+"""Past this age of its key a transfer is looked up before it is sent: Stripe may have forgotten the key."""
+
+NOT_READY = ParkReason.RESELLER_NOT_READY
+
+
+class TransferSender:
+    """Sends transfers that are recorded as begun, and records what became of them."""
+
+    def __init__(self, store: Store, payments: PaymentGateway) -> None:
+        self._store = store
+        self._payments = payments
+
+    async def not_ready(self, tx: Tx, reseller_id: str) -> EffectResult | None:
+        """Why a reseller cannot be paid by our own data, or None."""
+        reseller = await tx.catalog.reseller(reseller_id)
+        if reseller.paused:
+            return EffectResult(refused_code="reseller_paused", reason=NOT_READY)
+        if reseller.stripe_account_id is None:
+            return EffectResult(refused_code="no_connected_account", reason=NOT_READY)
+        return None
+
+    async def send(self, row: TransferRow, *, group: str, source_charge_id: str | None) -> EffectResult:
+        """Transfer what `row` says, unless it was done already. The account is read again before the money moves."""
+        if row.status == "succeeded":
+            return EffectResult(amount_minor=row.amount_minor)
+        with told_to_temporal():
+            transfer = await self._find(row, group)
+            if transfer is None:
+                account = await self._payments.get_account(row.destination_account_id)
+                if not account.transfers_active:
+                    return EffectResult(refused_code=account.disabled_reason or "transfers_inactive", reason=NOT_READY)
+                try:
+                    transfer = await self._payments.transfer(
+                        amount_minor=row.amount_minor,
+                        currency=row.currency,
+                        destination_account_id=row.destination_account_id,
+                        transfer_group=group,
+                        source_charge_id=source_charge_id,
+                        metadata={"billing_key": row.key, "reseller_id": row.reseller_id},
+                        idempotency_key=row.key,
+                    )
+                except Refused as refused:
+                    async with self._store.begin() as tx:
+                        await tx.money.refuse_transfer(row.key, refused.code)
+                    reason = NOT_READY if refused.code == "account_not_ready" else ParkReason.TRANSFER_REFUSED
+                    return EffectResult(refused_code=refused.code, reason=reason)
+        await self._record(row, transfer)
+        return EffectResult(amount_minor=row.amount_minor)
+
+    async def _find(self, row: TransferRow, group: str) -> Transfer | None:
+        """A refused or old attempt may have been done all the same: its key is looked up first."""
+        if row.status == "refused" or datetime.now(UTC) - row.begun_at > KEY_LIFETIME:
+            return await self._payments.find_transfer(transfer_group=group, idempotency_key=row.key)
+        return None
+
+    async def _record(self, row: TransferRow, transfer: Transfer) -> None:
+        async with self._store.begin() as tx:
+            await tx.money.finish_transfer(row.key, transfer_id=transfer.transfer_id)
+            await tx.ledger.post(
+                ledger.transferred(
+                    transfer_key=row.key,
+                    chain_uid=row.chain_uid,
+                    reseller_id=row.reseller_id,
+                    currency=row.currency,
+                    amount_minor=row.amount_minor,
+                    effective_at=datetime.now(UTC),
+                    refs={"transfer": transfer.transfer_id},
+                )
+            )
