@@ -83,11 +83,14 @@ class EmbeddedPostgres:
             if server is not None and not self._wait_for_answer(server, home):
                 processes.end(server, _STOP_STEPS, self._reap)
                 server = None
-            if server is None:
-                server = self._launch(account, binaries, home)
-            self._server = server
+            self._server = server or self._launch(account, binaries, home)
             (self._own / "port").write_text(f"{self._port}\n")
-            self._create(DATABASE)
+            try:
+                self._create(DATABASE)
+            except PostgresError:
+                if server is None:
+                    processes.end(self._server, _STOP_STEPS, self._reap)
+                raise
         return self.url
 
     def stop(self) -> None:
@@ -292,7 +295,7 @@ class EmbeddedPostgres:
     def _reap(self) -> None:
         for pid, started in list(_STARTED_HERE.items()):
             if started.poll() is not None:
-                del _STARTED_HERE[pid]
+                _STARTED_HERE.pop(pid, None)
 
     # --- talking to it ----------------------------------------------------------------------------------------------
 

@@ -160,3 +160,32 @@ def signal_name(return_code: int) -> str:
         return f"killed by {signal.Signals(-return_code).name}"
     except ValueError:
         return f"killed by signal {-return_code}"
+
+
+def live_in_group(leader_pid: int) -> list[int]:
+    """Every live process of a process group; always empty on a system without /proc."""
+    if not HAS_PROC:
+        return []
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            fields = _stat_fields(int(entry.name))
+            if fields is not None and len(fields) > 2 and fields[2] == str(leader_pid) and fields[0] not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+def live_with_mark(name: str, value: str) -> list[Identity]:
+    """Every live process of ours that was given this environment variable, or inherited it; needs /proc."""
+    if not HAS_PROC:
+        return []
+    mark = f"{name}={value}".encode()
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    process = identify(int(entry.name))
+                    if process is not None:
+                        found.append(process)
+    return found

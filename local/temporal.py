@@ -109,9 +109,14 @@ class LocalTemporal:
                 processes.end(server, _STOP_STEPS, self._reap)
                 server = None
             self._server = server or self._launch()
-            self._write_record(self._server)
-            self._register_search_attributes()
-            self._operator("namespace", "update", "-n", NAMESPACE, "--retention", f"{self._retention_hours}h")
+            try:
+                self._write_record(self._server)
+                self._register_search_attributes()
+                self._operator("namespace", "update", "-n", NAMESPACE, "--retention", f"{self._retention_hours}h")
+            except TemporalError:
+                if server is None:
+                    processes.end(self._server, _STOP_STEPS, self._reap)
+                raise
         return self.address
 
     def stop(self) -> None:
@@ -268,7 +273,7 @@ class LocalTemporal:
     def _reap(self) -> None:
         for pid, started in list(_STARTED_HERE.items()):
             if started.poll() is not None:
-                del _STARTED_HERE[pid]
+                _STARTED_HERE.pop(pid, None)
 
     # --- talking to it ----------------------------------------------------------------------------------------------
 
