@@ -1,4 +1,4 @@
-"""Composition root of the worker: builds gateways and store, registers workflows and activities, runs until told to stop."""
+"""Composition root of the worker: builds gateways and store, registers workflows and activities, runs until stopped."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class QuoteActivities:
     @activity.defn
     async def quote(self, ref: BookingRef) -> QuoteResult:
         """The frozen quote of a booking. A second call for the same uid returns the first quote, whatever changed
-        since; a rescheduled uid gets a new version. Without customer, price or agreement the result says why there is none.
+        since; a rescheduled uid gets a new version. Without customer, price or agreement the result says why.
         """
         try:
             async with self._store.begin() as tx:
