@@ -19,7 +19,7 @@ from domain.catalog_model import (
 )
 from domain.catalog_yaml import Document, Path, Problem, read
 from domain.commission import Agreement
-from domain.pricing import PriceBook
+from domain.pricing import REPEATED_EVENT_TYPE, PriceBook
 
 __all__ = ["Catalog", "CatalogCustomer", "CatalogErrors", "CatalogReseller", "Mappings", "Platform", "parse_catalog"]
 
@@ -91,8 +91,6 @@ def _parts(document: Document) -> Parts:
         price_books=items["price_books"],
         agreements=items["agreements"],
     )
-    parts.named_resellers = _named(value.get("resellers"))
-    parts.named_customers = _named(value.get("customers"))
     _add_defaults(parts, items["default_agreements"], value.get("agreements"))
     return parts
 
@@ -120,6 +118,8 @@ def _validated(document: Document, model: type[_Model], raw: Any, path: Path) ->
         return TypeAdapter(model).validate_python(raw)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
+            if detail["type"] == REPEATED_EVENT_TYPE:
+                continue  # `check` tells it, with the line of the second price
             where = _path_of(document, path, detail["loc"], detail["type"])
             problem, hint = _explain(detail, where, model)
             document.report(where, problem, hint)
@@ -150,7 +150,8 @@ def _explain(detail: Any, path: Path, model: type[BaseModel]) -> tuple[str, str]
             return f"{shown} is no rate", "Write whole basis points: 2500 for 25 %"
         return f"{shown} is no whole number", "Write digits only, without quotes"
     if kind == "union_tag_not_found":
-        return "kind is missing", f"Write one of {detail['ctx']['discriminator']}: percentage, fixed, per_minute …"
+        kinds = "fixed, per_minute, tiered" if "prices" in path else "percentage, fixed, tiers, margin"
+        return "kind is missing", f"Write one of {kinds}"
     if kind == "union_tag_invalid":
         return f"kind {detail['ctx']['tag']!r} is unknown", f"Use one of {detail['ctx']['expected_tags']}"
     if kind in ("enum", "literal_error"):
@@ -189,12 +190,6 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"Remove it; known are {', '.join(known)}"
 
 
-def _named(listed: Any) -> set[str]:
-    """Ids in the raw section: an item with another error is still no unknown reference."""
-    items = listed if isinstance(listed, list) else []
-    return {item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)}
-
-
 def _add_defaults(parts: Parts, defaults: Sequence[tuple[Path, Any]], listed: Any) -> None:
     """Give every reseller without an agreement of his own the default ones; errors point at the default."""
     raw = listed if isinstance(listed, list) else []
@@ -202,4 +197,3 @@ def _add_defaults(parts: Parts, defaults: Sequence[tuple[Path, Any]], listed: An
     for _, reseller in parts.resellers:
         if reseller.id not in has_own:
             parts.agreements.extend((path, default.agreement_of(reseller.id)) for path, default in defaults)
-    parts.named_agreements = {id for id in has_own if isinstance(id, str)}

@@ -29,23 +29,18 @@ class Parts:
     customers: list[tuple[Path, CatalogCustomer]]
     price_books: list[tuple[Path, PriceBook]]
     agreements: list[tuple[Path, Agreement]]
-    named_resellers: set[str] = field(default_factory=set)
-    """Ids in the file, also of items that have errors. Likewise `named_customers`."""
-    named_customers: set[str] = field(default_factory=set)
     named_agreements: set[str] = field(default_factory=set)
-    """Resellers with an agreement of their own, also one that has errors."""
-
-    def parents(self) -> dict[str, str | None]:
-        return {reseller.id: reseller.parent_id for _, reseller in self.resellers}
+    """Resellers with an agreement of their own in the file, also one that has errors."""
+    parents: dict[str, str | None] = field(default_factory=dict)
+    """The one above each reseller, also of resellers that have errors."""
 
     def path_of(self, reseller_id: str) -> list[str]:
         """The reseller and everybody above him, root last; stops at an unknown parent or where a cycle closes."""
-        parents = self.parents()
         path: list[str] = []
         current: str | None = reseller_id
-        while current is not None and current in parents and current not in path:
+        while current is not None and current in self.parents and current not in path:
             path.append(current)
-            current = parents[current]
+            current = self.parents[current]
         return path
 
     def parents_first(self) -> list[CatalogReseller]:
@@ -54,64 +49,111 @@ class Parts:
 
 
 def check(parts: Parts, document: Document) -> None:
-    """Report everything that is wrong between the parts."""
-    _check_unique(parts, document)
-    _check_references(parts, document)
-    is_tree = _check_tree(parts, document)
+    """Report everything that is wrong between the parts.
+
+    What needs no valid items is read from the file itself, so that an item with one error hides no other.
+    """
+    raw = _Raw(document.value)
+    _check_unique(raw, document)
+    _check_references(raw, document)
+    parts.parents = {
+        item["id"]: _text(item.get("parent_id")) for _, item in raw.of("resellers") if _text(item.get("id"))
+    }
+    parts.named_agreements = raw.texts("agreements", "reseller_id")
+    is_tree = _check_tree(parts, raw, document)
     _check_books(parts, document)
-    _check_agreements(parts, document)
-    if is_tree and not document.problems:
+    _check_agreements(parts, raw, document)
+    if is_tree:
         _check_ceilings(parts, document)
 
 
-def _check_unique(parts: Parts, document: Document) -> None:
-    keyed: list[tuple[Sequence[tuple[Path, Any]], Any, str]] = [
-        (parts.resellers, lambda item: item.id, "id"),
-        (parts.customers, lambda item: item.id, "id"),
-        (parts.price_books, lambda item: (item.id, item.version), "version"),
-        (parts.agreements, lambda item: (item.reseller_id, item.version), "version"),
-    ]
-    for items, key_of, name in keyed:
-        first: dict[Any, Path] = {}
-        told: set[Path] = set()
-        for path, item in items:
-            earlier = first.setdefault(key_of(item), path)
-            if earlier != path and path not in told:
-                told.add(path)
-                shown = key_of(item) if name == "id" else f"{key_of(item)[0]} version {key_of(item)[1]}"
-                problem = f"{shown} is in line {document.line(earlier)} already"
-                document.report((*path, name), problem, "Give each its own, or remove one")
+class _Raw:
+    """The file's sections as they stand, whatever else is wrong with their items."""
+
+    def __init__(self, value: dict[str | int, Any]) -> None:
+        self._value = value
+
+    def of(self, section: str) -> list[tuple[Path, dict[str | int, Any]]]:
+        listed = self._value.get(section)
+        items = listed if isinstance(listed, list) else []
+        return [((section, index), item) for index, item in enumerate(items) if isinstance(item, dict)]
+
+    def texts(self, section: str, name: str) -> set[str]:
+        return {item[name] for _, item in self.of(section) if isinstance(item.get(name), str)}
+
+    def mapping(self, section: str) -> dict[str | int, Any]:
+        mappings = self._value.get("mappings")
+        inner = mappings.get(section) if isinstance(mappings, dict) else None
+        return inner if isinstance(inner, dict) else {}
 
 
-def _check_references(parts: Parts, document: Document) -> None:
-    def known(path: Path, what: str, id: str | None, ids: set[str]) -> None:
-        if id is not None and id not in ids:
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _check_unique(raw: _Raw, document: Document) -> None:
+    keys: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("resellers", ("id",)),
+        ("customers", ("id",)),
+        ("price_books", ("id", "version")),
+        ("agreements", ("reseller_id", "version")),
+        ("default_agreements", ("version",)),
+    )
+    for section, names in keys:
+        _check_each_once(raw.of(section), names, document)
+    for path, book in raw.of("price_books"):
+        prices = book.get("prices")
+        items = enumerate(prices if isinstance(prices, list) else [])
+        named = [((*path, "prices", index), item) for index, item in items if isinstance(item, dict)]
+        _check_each_once(named, ("event_type_id",), document, optional=True)
+
+
+def _check_each_once(
+    items: Sequence[tuple[Path, dict[str | int, Any]]],
+    names: tuple[str, ...],
+    document: Document,
+    *,
+    optional: bool = False,
+) -> None:
+    first: dict[tuple[str | int | None, ...], Path] = {}
+    for path, item in items:
+        key = tuple(item.get(name) for name in names)
+        if not all(isinstance(part, str | int) or (optional and part is None) for part in key):
+            continue
+        earlier = first.setdefault(key, path)
+        if earlier != path:
+            shown = " ".join(f"{name} {part}" for name, part in zip(names, key, strict=True))
+            problem = f"{shown} is in line {document.line(earlier)} already"
+            document.report((*path, names[-1]), problem, "Give each its own, or remove one")
+
+
+def _check_references(raw: _Raw, document: Document) -> None:
+    ids = {"reseller": raw.texts("resellers", "id"), "customer": raw.texts("customers", "id")}
+
+    def known(path: Path, what: str, id: Any) -> None:
+        if isinstance(id, str) and id not in ids[what]:
             document.report(path, f"{what} {id!r} does not exist", f"Add it under {what}s, or correct the id")
 
-    for path, reseller in parts.resellers:
-        known((*path, "parent_id"), "reseller", reseller.parent_id, parts.named_resellers)
-    for path, customer in parts.customers:
-        known((*path, "reseller_id"), "reseller", customer.reseller_id, parts.named_resellers)
-    for path, agreement in parts.agreements:
-        known((*path, "reseller_id"), "reseller", agreement.reseller_id, parts.named_resellers)
-    for path, book in parts.price_books:
-        if book.owner.kind is OwnerKind.RESELLER:
-            known((*path, "owner", "id"), "reseller", book.owner.id, parts.named_resellers)
-        elif book.owner.kind is OwnerKind.CUSTOMER:
-            known((*path, "owner", "id"), "customer", book.owner.id, parts.named_customers)
+    for section, name in (("resellers", "parent_id"), ("customers", "reseller_id"), ("agreements", "reseller_id")):
+        for path, item in raw.of(section):
+            known((*path, name), "reseller", item.get(name))
+    for path, book in raw.of("price_books"):
+        owner = book.get("owner")
+        if isinstance(owner, dict) and owner.get("kind") in ids:
+            known((*path, "owner", "id"), str(owner["kind"]), owner.get("id"))
     for section in ("event_types", "teams", "organizers"):
-        for number, customer_id in getattr(parts.mappings, section).items():
-            known(("mappings", section, number), "customer", customer_id, parts.named_customers)
+        for number, customer_id in raw.mapping(section).items():
+            known(("mappings", section, number), "customer", customer_id)
 
 
-def _check_tree(parts: Parts, document: Document) -> bool:
-    parents = parts.parents()
+def _check_tree(parts: Parts, raw: _Raw, document: Document) -> bool:
     is_tree = True
-    for path, reseller in parts.resellers:
-        above = parts.path_of(reseller.id)
-        if parents.get(above[-1]) == reseller.id:
+    for path, item in raw.of("resellers"):
+        reseller_id = _text(item.get("id"))
+        above = parts.path_of(reseller_id) if reseller_id is not None else []
+        if above and parts.parents[above[-1]] == reseller_id:
             is_tree = False
-            circle = " → ".join([*above, reseller.id])
+            circle = " → ".join([*above, str(reseller_id)])
             document.report((*path, "parent_id"), f"the resellers form a circle: {circle}", "Let one of them have none")
     return is_tree
 
@@ -136,23 +178,21 @@ def _check_books(parts: Parts, document: Document) -> None:
                 document.report((*path, "currency"), problem, "A price book keeps its currency")
 
 
-def _check_agreements(parts: Parts, document: Document) -> None:
+def _check_agreements(parts: Parts, raw: _Raw, document: Document) -> None:
     by_reseller: dict[str, list[tuple[Path, Agreement]]] = {}
     for path, agreement in parts.agreements:
         by_reseller.setdefault(agreement.reseller_id, []).append((path, agreement))
-    for index, (path, reseller) in enumerate(parts.resellers):
-        if reseller.id in by_reseller:
-            # The default agreements belong to many resellers; what is wrong between them is told once.
-            if reseller.id in parts.named_agreements or index == _first_default(parts):
-                _check_versions(by_reseller[reseller.id], document)
-        elif reseller.id not in parts.named_agreements:
+    told: set[Path] = set()
+    for path, item in raw.of("resellers"):
+        reseller_id = _text(item.get("id"))
+        versions = by_reseller.get(reseller_id or "", [])
+        # Many resellers share the default agreements: what is wrong between those is told once.
+        if versions and versions[0][0] not in told:
+            told.add(versions[0][0])
+            _check_versions(versions, document)
+        if reseller_id and reseller_id not in parts.named_agreements and not raw.of("default_agreements"):
             hint = "Add one under agreements, or a default under default_agreements"
-            document.report(path, f"reseller {reseller.id!r} has no agreement", hint)
-
-
-def _first_default(parts: Parts) -> int:
-    indices = (n for n, (_, item) in enumerate(parts.resellers) if item.id not in parts.named_agreements)
-    return next(indices, -1)
+            document.report(path, f"reseller {reseller_id!r} has no agreement", hint)
 
 
 def _check_versions(versions: Sequence[tuple[Path, Any]], document: Document) -> None:
@@ -166,6 +206,7 @@ def _check_versions(versions: Sequence[tuple[Path, Any]], document: Document) ->
 
 def _check_ceilings(parts: Parts, document: Document) -> None:
     told: set[tuple[Path, str]] = set()
+    has_all_prices = not any(problem.path[:1] == ("price_books",) for problem in document.problems)
 
     def tell(path: Path, problem: str, hint: str) -> None:
         if (path, problem) not in told:
@@ -180,7 +221,7 @@ def _check_ceilings(parts: Parts, document: Document) -> None:
         agreements = [agreement for _, agreement in agreed]
         for problem in check_ceiling([agreements]):
             tell(where, problem, "Lower a rate or agree on a higher ceiling")
-        if not all(_is_plain_rate(rule) for a in agreements for rule in (a.own, a.override)):
+        if has_all_prices and not all(_is_plain_rate(rule) for a in agreements for rule in (a.own, a.override)):
             for problem in _beyond_at_prices(parts, reseller_path, agreements, at):
                 tell(where, problem, "Lower the commission, raise the price or agree on a higher ceiling")
 

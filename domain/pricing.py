@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, Strict, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 
 from domain.model import (
     CancellationTerms,
@@ -47,6 +48,9 @@ EffectiveFrom = Annotated[UtcDatetime, BeforeValidator(_day_to_midnight)]
 
 NetMinor = Annotated[AmountMinor, Strict()]
 """Net minor units; a float or a string is refused instead of being rounded."""
+
+REPEATED_EVENT_TYPE: Final = "repeated_event_type"
+"""Error type of a book that prices an event type twice."""
 
 Count = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 
@@ -150,7 +154,8 @@ class PriceBook(Frozen):
         seen: set[int | None] = set()
         for price in self.prices:
             if price.event_type_id in seen:
-                raise ValueError(f"two prices for event type {_event_name(price.event_type_id)}: keep one")
+                shown = {"event_type": _event_name(price.event_type_id)}
+                raise PydanticCustomError(REPEATED_EVENT_TYPE, "two prices for event type {event_type}", shown)
             seen.add(price.event_type_id)
         return self
 
