@@ -1,161 +1,46 @@
-"""The payment port against the stand-in of Stripe: each method, each refusal, and answers that are lost."""
+"""The payment port against the stand-in of Stripe: each method and each refusal."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from domain.ports import (
     ConnectedAccount,
     NotFound,
-    OutcomeUnknown,
-    Payment,
     PaymentGateway,
     PaymentStatus,
-    RateLimited,
     RefundStatus,
     Refused,
     SetupError,
 )
-from gateways.stripe import StripeGateway
-from tests.contracts.stripe_gateway_support import contract
-
-ROOT = Path(__file__).resolve().parents[2]
-CONTRACT = contract()
-DAY_SECONDS = 86_400
-_numbers = itertools.count(1)
-
-
-def unique(prefix: str) -> str:
-    return f"{prefix}-{next(_numbers)}"
-
-
-@dataclass
-class Sandbox:
-    """The running stand-in and its control API."""
-
-    address: str
-    http: httpx.Client
-
-    def control(self, path: str, **body: Any) -> Any:
-        answer = self.http.post(f"{self.address}/_sandbox/{path}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def fault(self, kind: str, path_regex: str, **more: Any) -> None:
-        self.control("faults", kind=kind, path_regex=path_regex, **more)
-
-    def clear_faults(self) -> None:
-        self.http.delete(f"{self.address}/_sandbox/faults")
-
-    def log(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.http.get(f"{self.address}/_sandbox/log").json()
-        return found
-
-    def effects(self, route: str) -> int:
-        """How many requests of a route were executed, replays not counted."""
-        executed: dict[str, int] = self.http.get(f"{self.address}/_sandbox/stats").json()["executed"]
-        return executed.get(route, 0)
+from tests.contracts.stripe_sandbox_support import (
+    Sandbox,
+    connected,
+    customer_with,
+    now,
+    paid,
+    pay,
+    reseller,
+    running_sandbox,
+    send,
+    unique,
+)
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    place = tmp_path_factory.mktemp("stripe sandbox")
-    port_file = place / "port"
-    command = [sys.executable, "-m", "sandbox.stripe", "--port", "0", "--port-file", str(port_file)]
-    command += ["--data-dir", str(place / "data"), "--sepa-after-seconds", "-1", "--available-after-seconds", "7200"]
-    log = (place / "log").open("w")
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env={**os.environ})
-    try:
-        deadline = time.monotonic() + 30
-        while not port_file.exists():
-            assert process.poll() is None, (place / "log").read_text()
-            assert time.monotonic() < deadline, "the sandbox does not start"
-            time.sleep(0.02)
-        with httpx.Client(timeout=10, trust_env=False) as http:
-            yield Sandbox(f"http://127.0.0.1:{port_file.read_text().strip()}", http)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
-        log.close()
+    with running_sandbox(tmp_path_factory.mktemp("stripe sandbox")) as running:
+        yield running
 
 
 @pytest.fixture
 async def gateway(sandbox: Sandbox) -> AsyncIterator[PaymentGateway]:
-    sandbox.clear_faults()
-    made = StripeGateway(secret_key="sk_test_example0000000000", base_url=sandbox.address, timeout_seconds=5)
-    yield made
-    await made.aclose()
-    sandbox.clear_faults()
-
-
-async def customer_with(gateway: PaymentGateway, payment_method: str = "pm_card_visa") -> tuple[str, str]:
-    """Stripe's ids of a new customer and his payment method."""
-    name = unique("cus")
-    customer = await gateway.create_customer(customer_id=name, idempotency_key=f"customer:{name}")
-    attached = await gateway.attach_payment_method(
-        stripe_customer_id=customer, payment_method=payment_method, idempotency_key=f"attach:{name}"
-    )
-    return customer, attached
-
-
-async def pay(
-    gateway: PaymentGateway, customer: tuple[str, str], uid: str, *, amount_minor: int = 4900, attempt: int = 1
-) -> Payment:
-    return await gateway.charge(
-        amount_minor=amount_minor,
-        currency="EUR",
-        stripe_customer_id=customer[0],
-        payment_method_id=customer[1],
-        chain_uid=uid,
-        description=f"Booking {uid}",
-        idempotency_key=f"charge:{uid}:{attempt}",
-    )
-
-
-async def paid(gateway: PaymentGateway, payment_method: str = "pm_card_visa") -> tuple[str, Payment]:
-    uid = unique("uid")
-    return uid, await pay(gateway, await customer_with(gateway, payment_method), uid)
-
-
-async def reseller(sandbox: Sandbox, gateway: PaymentGateway, *, state: str | None = "active") -> str:
-    name = unique("r")
-    account = await gateway.create_account(reseller_id=name, country="DE", idempotency_key=f"account:{name}")
-    if state is not None:
-        sandbox.control(f"accounts/{account.account_id}", state=state)
-    return account.account_id
-
-
-async def send(
-    gateway: PaymentGateway, uid: str, account_id: str, charge_id: str | None, *, amount_minor: int = 1225
-) -> Any:
-    return await gateway.transfer(
-        amount_minor=amount_minor,
-        currency="EUR",
-        destination_account_id=account_id,
-        transfer_group=uid,
-        source_charge_id=charge_id,
-        metadata={"chain_uid": uid},
-        idempotency_key=f"transfer:{uid}:{account_id}",
-    )
-
-
-def now(sandbox: Sandbox) -> datetime:
-    health = sandbox.http.get(f"{sandbox.address}/_sandbox/health").json()
-    return datetime.fromtimestamp(health["now"], tz=UTC)
+    async with connected(sandbox) as made:
+        yield made
 
 
 # --- charges ---------------------------------------------------------------------------------------------------------
@@ -420,197 +305,3 @@ async def test_balance_transactions_of_an_interval(sandbox: Sandbox, gateway: Pa
     assert len({item.balance_transaction_id for item in found}) == len(found) > 100
     assert all(item.is_credit and item.fee_minor > 0 and item.currency == "EUR" for item in charges)
     assert [item async for item in gateway.list_balance_transactions(created_after=since, created_before=since)] == []
-
-
-# --- lost answers ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Stage:
-    """What the writes of the matrix below work on."""
-
-    uid: str
-    customer: tuple[str, str]
-    payment: Payment
-    account_id: str
-    transfer_id: str
-
-
-async def stage_of(sandbox: Sandbox, gateway: PaymentGateway) -> Stage:
-    uid, customer = unique("uid"), await customer_with(gateway)
-    payment = await pay(gateway, customer, uid)
-    account_id = await reseller(sandbox, gateway)
-    sent = await send(gateway, uid, account_id, payment.charge_id)
-    return Stage(uid, customer, payment, account_id, sent.transfer_id)
-
-
-Write = Callable[[PaymentGateway, Stage], Awaitable[Any]]
-Find = Callable[[PaymentGateway, Stage, datetime], Awaitable[Any]]
-
-
-MATRIX: list[tuple[str, str, str, Write, Find | None]] = [
-    ("charge", "POST /v1/payment_intents", r"^/v1/payment_intents$",
-     lambda g, s: pay(g, s.customer, s.uid, attempt=2),
-     lambda g, s, since: g.find_payment(
-         stripe_customer_id=s.customer[0], idempotency_key=f"charge:{s.uid}:2", created_after=since)),
-    ("refund", "POST /v1/refunds", r"^/v1/refunds$",
-     lambda g, s: g.refund(payment_intent_id=s.payment.payment_intent_id, amount_minor=700, chain_uid=s.uid,
-                           idempotency_key=f"refund:{s.uid}:1"),
-     lambda g, s, since: g.find_refund(
-         payment_intent_id=s.payment.payment_intent_id, idempotency_key=f"refund:{s.uid}:1")),
-    ("transfer", "POST /v1/transfers", r"^/v1/transfers$",
-     lambda g, s: g.transfer(amount_minor=100, currency="EUR", destination_account_id=s.account_id,
-                             transfer_group=s.uid, source_charge_id=s.payment.charge_id, metadata={},
-                             idempotency_key=f"transfer:{s.uid}:second"),
-     lambda g, s, since: g.find_transfer(transfer_group=s.uid, idempotency_key=f"transfer:{s.uid}:second")),
-    ("reversal", "POST /v1/transfers/*/reversals", r"^/v1/transfers/[^/]+/reversals$",
-     lambda g, s: g.reverse_transfer(transfer_id=s.transfer_id, amount_minor=50,
-                                     idempotency_key=f"reversal:transfer:{s.uid}:1"),
-     lambda g, s, since: g.find_reversal(
-         transfer_id=s.transfer_id, idempotency_key=f"reversal:transfer:{s.uid}:1")),
-    ("customer", "POST /v1/customers", r"^/v1/customers$",
-     lambda g, s: g.create_customer(customer_id=f"cus-{s.uid}", idempotency_key=f"customer:{s.uid}"), None),
-    ("account", "POST /v1/accounts", r"^/v1/accounts$",
-     lambda g, s: g.create_account(reseller_id=f"r-{s.uid}", country="DE", idempotency_key=f"account:{s.uid}"), None),
-]  # fmt: skip
-IDS = [row[0] for row in MATRIX]
-
-
-@pytest.mark.parametrize("kind", ["lose_answer", "error_after"])
-@pytest.mark.parametrize(("_name", "route", "path_regex", "write", "find"), MATRIX, ids=IDS)
-async def test_an_effect_whose_answer_was_lost_happens_once_and_is_found(
-    sandbox: Sandbox,
-    gateway: PaymentGateway,
-    _name: str,
-    route: str,
-    path_regex: str,
-    write: Write,
-    find: Find | None,
-    kind: str,
-) -> None:
-    stage = await stage_of(sandbox, gateway)
-    since, before = now(sandbox), sandbox.effects(route)
-    if find is not None:
-        assert await find(gateway, stage, since) is None
-    sandbox.fault(kind, path_regex)
-    with pytest.raises(OutcomeUnknown):
-        await write(gateway, stage)
-    assert sandbox.effects(route) == before + 1
-    found = await find(gateway, stage, since) if find is not None else None
-    assert find is None or found is not None
-    if kind == "lose_answer":
-        again = await write(gateway, stage)
-        assert found is None or again == found
-    else:
-        with pytest.raises(OutcomeUnknown):  # Stripe keeps a 500 under the key and repeats it
-            await write(gateway, stage)
-    assert sandbox.effects(route) == before + 1
-    sandbox.control("clock", advance_seconds=DAY_SECONDS + 3600)
-    if find is not None:
-        later = await find(gateway, stage, since)
-        assert later is not None, "found also when Stripe has forgotten the key"
-        assert later.metadata["billing_key"]
-
-
-@pytest.mark.parametrize("kind", ["reset", "error_before"])
-@pytest.mark.parametrize(("_name", "route", "path_regex", "write", "find"), MATRIX, ids=IDS)
-async def test_a_request_that_had_no_effect_is_repeated(
-    sandbox: Sandbox,
-    gateway: PaymentGateway,
-    _name: str,
-    route: str,
-    path_regex: str,
-    write: Write,
-    find: Find | None,
-    kind: str,
-) -> None:
-    stage = await stage_of(sandbox, gateway)
-    since, before = now(sandbox), sandbox.effects(route)
-    sandbox.fault(kind, path_regex)
-    with pytest.raises(OutcomeUnknown):
-        await write(gateway, stage)
-    assert find is None or await find(gateway, stage, since) is None
-    assert sandbox.effects(route) == before
-    assert await write(gateway, stage)
-    assert sandbox.effects(route) == before + 1
-
-
-async def test_the_same_key_with_other_parameters_is_our_mistake(gateway: PaymentGateway) -> None:
-    customer, uid = await customer_with(gateway), unique("uid")
-    await pay(gateway, customer, uid)
-    with pytest.raises(SetupError, match="idempotency_error"):
-        await pay(gateway, customer, uid, amount_minor=5000)
-
-
-async def test_the_same_key_at_the_same_time_has_one_effect(sandbox: Sandbox, gateway: PaymentGateway) -> None:
-    customer, uid = await customer_with(gateway), unique("uid")
-    before = sandbox.effects("POST /v1/payment_intents")
-    sandbox.fault("slow", r"^/v1/payment_intents$", delay_seconds=0.2)
-    outcomes = await asyncio.gather(*(pay(gateway, customer, uid) for _ in range(10)), return_exceptions=True)
-    done = [outcome for outcome in outcomes if isinstance(outcome, Payment)]
-    unknown = [outcome for outcome in outcomes if isinstance(outcome, OutcomeUnknown)]
-    assert len(done) + len(unknown) == 10
-    assert len({payment.payment_intent_id for payment in done}) == 1
-    assert {error.code for error in unknown} == {"idempotency_key_in_use"}
-    assert (await pay(gateway, customer, uid)) == done[0]
-    assert sandbox.effects("POST /v1/payment_intents") == before + 1
-
-
-async def test_a_slow_answer_is_unknown_and_the_effect_is_found(sandbox: Sandbox, gateway: PaymentGateway) -> None:
-    customer, uid = await customer_with(gateway), unique("uid")
-    since = now(sandbox)
-    hasty = StripeGateway(secret_key="sk_test_example0000000000", base_url=sandbox.address, timeout_seconds=0.3)
-    sandbox.fault("slow", r"^/v1/payment_intents$", delay_seconds=1, after=True)
-    with pytest.raises(OutcomeUnknown, match="timeout"):
-        await pay(hasty, customer, uid)
-    await hasty.aclose()
-    found = await gateway.find_payment(
-        stripe_customer_id=customer[0], idempotency_key=f"charge:{uid}:1", created_after=since
-    )
-    assert found is not None
-    assert found.status is PaymentStatus.SUCCEEDED
-
-
-async def test_a_rate_limit_is_not_done_and_hints(sandbox: Sandbox, gateway: PaymentGateway) -> None:
-    customer, uid = await customer_with(gateway), unique("uid")
-    sandbox.fault("rate_limit", r"^/v1/payment_intents$", retry_after_seconds=3)
-    with pytest.raises(RateLimited) as caught:
-        await pay(gateway, customer, uid)
-    assert (caught.value.code, caught.value.retry_after_seconds) == ("rate_limit", 3.0)
-    assert (await pay(gateway, customer, uid)).status is PaymentStatus.SUCCEEDED
-
-
-async def test_a_wrong_secret_key_is_a_set_up_error(sandbox: Sandbox) -> None:
-    stranger = StripeGateway(secret_key="pk_live_wrong0000", base_url=sandbox.address)
-    with pytest.raises(SetupError) as caught:
-        await stranger.available_balance_minor("EUR")
-    assert caught.value.code == "authentication_error"
-    assert "pk_live" not in str(caught.value)
-    await stranger.aclose()
-
-
-async def test_no_sandbox_no_outcome() -> None:
-    gateway = StripeGateway(secret_key="sk_test_example0000000000", base_url="http://127.0.0.1:1")
-    with pytest.raises(OutcomeUnknown, match="not_connected"):
-        await gateway.available_balance_minor("EUR")
-    await gateway.aclose()
-
-
-@pytest.mark.skipif(CONTRACT is None, reason="Stripe's published interface is not here")
-async def test_every_exchange_passes_the_published_interface(sandbox: Sandbox, gateway: PaymentGateway) -> None:
-    assert CONTRACT is not None
-    stage = await stage_of(sandbox, gateway)
-    for _, _, _, write, find in MATRIX:
-        await write(gateway, stage)
-        if find is not None:
-            await find(gateway, stage, now(sandbox) - timedelta(hours=1))
-    await gateway.available_balance_minor("EUR")
-    exchanges = [entry for entry in sandbox.log() if entry["path"].startswith("/v1/")]
-    assert len(exchanges) > 20
-    wrong = []
-    for entry in exchanges:
-        if entry["method"] == "POST":
-            wrong += CONTRACT.request_errors(entry["method"], entry["path"], entry["body"])
-        if entry["status"] is not None and entry["response"] is not None:
-            wrong += CONTRACT.response_errors(entry["method"], entry["path"], entry["status"], entry["response"])
-    assert wrong == []
