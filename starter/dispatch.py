@@ -24,7 +24,7 @@ from settings import Settings
 from starter.payments import PaymentNews
 from starter.routing import SOURCE_CALCOM, SOURCE_SWEEP, Action, action_for
 from store.database import Store
-from store.rows import ChainRow, InboxRow
+from store.rows import ChainRow, InboxRow, KeyConflict
 from workflows import visibility
 from workflows.booking import BookingWorkflow, booking_input
 
@@ -155,10 +155,8 @@ class Dispatcher:
 
     async def _start_or_changed(self, row: InboxRow) -> Outcome:
         news = booking_news(row)
-        if news.earlier_uid is not None:
-            followed = await self._store_alias_seen(news.uid)
-            if not followed:
-                return await self._follow(news.uid, news.earlier_uid)
+        if news.earlier_uid is not None and not await self._is_known(news.uid):
+            return await self._follow(news.uid, news.earlier_uid)
         chain_uid, chain = await self._chain_of(news.uid)
         if chain is not None and chain.stage is ChainStage.CLOSED and news.cancelled:
             return _after_close(chain, "the booking was cancelled")
@@ -188,17 +186,19 @@ class Dispatcher:
     # --- the booking changed ---
 
     async def _cancel(self, row: InboxRow) -> Outcome:
-        return await self._change(booking_news(row).uid, "cancelled", "the booking was cancelled")
+        return await self._change(booking_news(row), "cancelled", "the booking was cancelled")
 
     async def _reject(self, row: InboxRow) -> Outcome:
-        return await self._change(booking_news(row).uid, "rejected", "the booking was rejected")
+        return await self._change(booking_news(row), "rejected", "the booking was rejected")
 
     async def _no_show(self, row: InboxRow) -> Outcome:
-        return await self._change(booking_news(row).uid, "no_show", "the attendee was reported absent")
+        return await self._change(booking_news(row), "no_show", "the attendee was reported absent")
 
-    async def _change(self, uid: str, signal: str, what: str) -> Outcome:
+    async def _change(self, news: BookingNews, signal: str, what: str) -> Outcome:
         """Tells the chain, which is started if it is unknown: then it reads that nothing is to be charged."""
-        chain_uid, chain = await self._chain_of(uid)
+        if news.earlier_uid is not None and not await self._is_known(news.uid):
+            return await self._follow(news.uid, news.earlier_uid)
+        chain_uid, chain = await self._chain_of(news.uid)
         if chain is not None and chain.stage is ChainStage.CLOSED:
             return _after_close(chain, what)
         try:
@@ -232,9 +232,12 @@ class Dispatcher:
     async def _follow_closed(self, new_uid: str, earlier: ChainRow) -> Outcome:
         if earlier.outcome not in NOTHING_KEPT:
             return Held(f"rescheduled to {new_uid} after chain {earlier.chain_uid} closed as {earlier.outcome}")
-        async with self._store.begin() as tx:
-            await tx.chains.open(new_uid, ids.booking_workflow(new_uid))
-            chain = await tx.chains.get(new_uid)
+        try:
+            async with self._store.begin() as tx:
+                await tx.chains.open(new_uid, ids.booking_workflow(new_uid))
+                chain = await tx.chains.get(new_uid)
+        except KeyConflict:
+            return Held(f"booking {new_uid} belongs to chain {earlier.chain_uid}, which closed as {earlier.outcome}")
         return await self._start(new_uid, chain) or Delivered("the new chain runs already")
 
     # --- the payment changed ---
@@ -272,8 +275,8 @@ class Dispatcher:
                 return uid, None
             return chain_uid, await tx.chains.get(chain_uid)
 
-    async def _store_alias_seen(self, uid: str) -> bool:
-        """Whether the rescheduling to this uid is known already."""
+    async def _is_known(self, uid: str) -> bool:
+        """Whether this uid has a chain already, its own or by a rescheduling."""
         chain_uid, chain = await self._chain_of(uid)
         return chain is not None or chain_uid != uid
 

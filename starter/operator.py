@@ -18,7 +18,7 @@ from store.rows import ChainRow
 from workflows.booking import BookingWorkflow, chain_options
 from workflows.models import ChainState, OperatorOrder, SettlementInput
 from workflows.settlement import SettlementWorkflow
-from workflows.undo import UndoWorkflow
+from workflows.undo import UndoInput, UndoWorkflow
 
 UPDATE_TIMEOUT: Final = timedelta(seconds=20)
 """An update needs a worker: without one it would wait for ever."""
@@ -46,6 +46,8 @@ class Operator:
         chain_uid, chain = await self._chain(uid)
         if chain is not None and chain.stage is ChainStage.CLOSED:
             raise OrderRefused(f"chain {chain_uid} has ended as {chain.outcome}: there is nothing to try again")
+        if chain is not None and chain.stage is ChainStage.UNDOING:
+            return await self._update(ids.undo_workflow(chain_uid), "retry", order)
         return await self._update(chain_uid, "retry", order)
 
     async def roll_back(self, uid: str, order: OperatorOrder) -> str:
@@ -60,8 +62,8 @@ class Operator:
     async def settle(self, period: str, requested_by: str) -> str:
         """Settles one month (`YYYY-MM`, Europe/Berlin) now; returns the workflow's id.
 
-        While a run of this month is under way that one is meant. A run after it is a no-op but for what was parked
-        or matured late.
+        While a run of this month is under way that one is meant; a run after it pays nothing twice. Who ordered it is
+        recorded by the run.
         """
         workflow_id = ids.settlement_workflow(period)
         await self._client.start_workflow(
@@ -74,8 +76,6 @@ class Operator:
             static_summary=f"Settle {period}",
             rpc_timeout=UPDATE_TIMEOUT,
         )
-        async with self._store.begin() as tx:
-            await tx.log.write(requested_by, "settle", workflow_id, "ordered by an operator", {})
         return workflow_id
 
     async def state(self, uid: str) -> ChainState:
@@ -111,7 +111,7 @@ class Operator:
         try:
             await self._client.start_workflow(
                 UndoWorkflow.run,
-                self._undo_input(chain_uid, order),
+                UndoInput(chain_uid=chain_uid, order=order, options=chain_options(self._settings)),
                 id=ids.undo_workflow(chain_uid),
                 task_queue=ids.TASK_QUEUE_CHAIN,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,

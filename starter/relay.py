@@ -142,7 +142,7 @@ class Relay:
 
     async def _postpone(self, row: InboxRow, error: Exception) -> None:
         """Plans the next try, or hands the row to a person. An outage is never the event's fault."""
-        attempt = row.attempts
+        attempt = row.attempts + 1
         outage = is_outage(error)
         words = str(error) if isinstance(error, NotYet) else type(error).__name__
         give_up = not outage and attempt >= self._settings.relay_max_attempts
