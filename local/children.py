@@ -61,6 +61,7 @@ class CommandChild(Supervised):
 
     def stop(self, hurry: Callable[[], bool]) -> None:
         self._stopping.set()
+        was_running = not self._gone.is_set()
         self._signal(self._spec.stop_signal)
         deadline = time.monotonic() + self._spec.stop_timeout_seconds
         while not self._gone.wait(_POLL_SECONDS):
@@ -70,7 +71,8 @@ class CommandChild(Supervised):
                     raise ChildFailed(f"{self.name} did not end, not even by SIGKILL")
                 break
         self._join_watcher()
-        self._tell(Event(self.name, What.STOPPED))
+        if was_running:
+            self._tell(Event(self.name, What.STOPPED))
 
     def kill(self) -> None:
         with self._lock:

@@ -133,29 +133,33 @@ def main(arguments: list[str]) -> None:
 
 def _end_all(watched: list[tuple[Identity, int]], mark: str, grace_seconds: float) -> None:
     """End every watched process with its group, and on Linux whatever else carries the tree's mark."""
-    known = {process.pid for process, _ in watched}
 
-    def strays() -> list[Identity]:
-        return [process for process in processes.live_with_mark(MARK, mark) if process.pid not in known]
-
-    def all_gone() -> bool:
-        return not any(processes.is_live(process) for process, _ in watched) and not strays()
+    def none_left() -> bool:
+        return not any(processes.is_live(process) for process, _ in watched)
 
     for process, stop_signal in watched:
         _signal_with_group(process, stop_signal)
+    if not processes.wait_until(none_left, grace_seconds, 0.1):
+        for process, _ in watched:
+            _signal_with_group(process, signal.SIGKILL)
+    end_strays(mark, grace_seconds)
+
+
+def end_strays(mark: str, grace_seconds: float) -> None:
+    """End every process that carries the tree's mark: a child's child that left its group, a child not reported yet."""
+
+    def strays() -> list[Identity]:
+        return processes.live_with_mark(MARK, mark)
+
     for process in strays():
         processes.send(process, signal.SIGTERM)
-    if processes.wait_until(all_gone, grace_seconds, 0.1):
+    if processes.wait_until(lambda: not strays(), grace_seconds, 0.05):
         return
-    for process, _ in watched:
-        _signal_with_group(process, signal.SIGKILL)
-    for _ in range(50):  # a stray may have started another one meanwhile
-        left = strays()
-        for process in left:
+    for _ in range(50):  # one may start another meanwhile
+        for process in strays():
             processes.send(process, signal.SIGKILL)
-        if not left and all_gone():
+        if processes.wait_until(lambda: not strays(), 0.1):
             return
-        processes.wait_until(all_gone, 0.1)
 
 
 def _signal_with_group(process: Identity, signal_number: int) -> None:

@@ -31,7 +31,7 @@ from local.child import (
     listens,
 )
 from local.children import CommandChild, ServiceChild
-from local.guard import Guard
+from local.guard import Guard, end_strays
 from local.processes import Identity
 
 __all__ = [
@@ -171,6 +171,7 @@ class ProcessTree:
                     child.stop(self._hurry.is_set)
                 except (RuntimeError, OSError) as problem:
                     problems.append(problem)
+            end_strays(self._mark, 0 if self._hurry.is_set() else self._grace_seconds)
         self._guard.close()
         with self._lock:
             if self._tree_lock is not None:
