@@ -39,9 +39,8 @@ def is_loopback(base_url: str) -> bool:
 
 
 class Transport(stripe.HTTPXClient):
-    """`stripe.HTTPXClient` with our pool. Two differences besides: the body is sent as bytes (the original hands a
-    string to httpx's `data`, which is deprecated: a warning turned into an error would look like a lost connection),
-    and the header `Stripe-Notice`, which the library prints, is dropped."""
+    """`stripe.HTTPXClient` with our pool. One difference besides: the body is sent as bytes. The original hands a string
+    to httpx's `data`, which is deprecated, and a warning turned into an error would look like a lost connection."""
 
     def __init__(self, *, base_url: str, timeout_seconds: float, transport: httpx.AsyncBaseTransport | None) -> None:
         super().__init__(timeout=timeout_seconds)
@@ -68,7 +67,6 @@ class Transport(stripe.HTTPXClient):
             response = await self._pool.request(method.upper(), url, headers=dict(headers), content=content)
         except httpx.HTTPError as error:
             self._handle_request_error(error)
-        response.headers.pop("stripe-notice", None)
         return response.content, response.status_code, response.headers
 
     async def close_async(self) -> None:
