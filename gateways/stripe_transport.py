@@ -39,7 +39,7 @@ def is_loopback(base_url: str) -> bool:
 
 
 class Transport(stripe.HTTPXClient):
-    """`stripe.HTTPXClient` with our pool. One difference besides: the body is sent as bytes. The original hands a string
+    """`stripe.HTTPXClient` with our pool. One difference besides: the body is sent as bytes. The original hands text
     to httpx's `data`, which is deprecated, and a warning turned into an error would look like a lost connection."""
 
     def __init__(self, *, base_url: str, timeout_seconds: float, transport: httpx.AsyncBaseTransport | None) -> None:
