@@ -92,6 +92,11 @@ class Sandbox:
         if scope["type"] != "http":
             return
         body = await _read(receive)
+        if body is None:
+            await _respond(
+                send, Answer(413, b'{"error":{"message":"Request too large","type":"invalid_request_error"}}', {})
+            )
+            return
         path, method = scope["path"], scope["method"]
         query = scope["query_string"].decode("latin-1")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -190,7 +195,8 @@ class Sandbox:
         self.install_webhook()
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive) -> bytes | None:
+    """The request body; None if it is larger than any real one (it is read to its end all the same)."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -203,7 +209,7 @@ async def _read(receive: Receive) -> bytes:
             chunks.append(chunk)
         if not message.get("more_body"):
             break
-    return b"".join(chunks)
+    return b"".join(chunks) if size <= MAXIMUM_BODY_BYTES else None
 
 
 async def _respond(send: Send, answer: Answer) -> None:

@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.stripe.context import Context
+from sandbox.stripe.errors import JsonObject
 from sandbox.stripe.rendering import render
 from sandbox.stripe.store import Store, dumps
 
@@ -68,9 +69,10 @@ class Deliverer:
             try:
                 while True:
                     self._wake.clear()
-                    self._start_due(client)
+                    moment = time.time()
+                    self._start_due(client, moment)
                     try:
-                        await asyncio.wait_for(self._wake.wait(), self._seconds_until_next())
+                        await asyncio.wait_for(self._wake.wait(), self._seconds_until_next(moment))
                     except TimeoutError:
                         continue
             finally:
@@ -78,21 +80,22 @@ class Deliverer:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _seconds_until_next(self) -> float | None:
+    def _seconds_until_next(self, moment: float) -> float | None:
         row = self._store.connection.execute(
-            "SELECT min(next_attempt_at) FROM deliveries WHERE state='waiting' AND next_attempt_at > ?", (time.time(),)
+            "SELECT min(next_attempt_at) FROM deliveries WHERE state='waiting' AND next_attempt_at > ?", (moment,)
         ).fetchone()
         return None if row[0] is None else max(0.01, row[0] - time.time())
 
-    def _start_due(self, client: httpx.AsyncClient) -> None:
+    def _start_due(self, client: httpx.AsyncClient, moment: float) -> None:
         mode = self.mode
-        free = PARALLEL - len(self._busy)
+        # One at a time where the order matters: parallel ones overtake each other.
+        free = (1 if mode.order == "reversed" else PARALLEL) - len(self._busy)
         if mode.paused or free <= 0:
             return
         order = "DESC" if mode.order == "reversed" else "ASC"
         rows = self._store.connection.execute(
             f"SELECT id FROM deliveries WHERE state='waiting' AND next_attempt_at <= ? ORDER BY id {order} LIMIT ?",
-            (time.time(), free + len(self._busy)),
+            (moment, free + len(self._busy)),
         ).fetchall()
         for (delivery_id,) in [row for row in rows if row[0] not in self._busy][:free]:
             self._busy.add(delivery_id)
@@ -112,10 +115,8 @@ class Deliverer:
                 self._finish(delivery_id, "failed")
                 return
             payload = dumps(render(self._ctx, event)).encode()
-            taken = True
-            for _ in range(mode.copies):
-                taken = await self._post(client, endpoint["url"], endpoint["_secret"], payload) and taken
-            if taken:
+            answers = [await self._post(client, endpoint, payload) for _ in range(mode.copies)]
+            if all(answers):
                 self._finish(delivery_id, "delivered")
             else:
                 self._retry_later(delivery_id, row[2], event["created"])
@@ -123,15 +124,16 @@ class Deliverer:
             self._busy.discard(delivery_id)
             self._wake.set()
 
-    async def _post(self, client: httpx.AsyncClient, url: str, secret: str, payload: bytes) -> bool:
+    async def _post(self, client: httpx.AsyncClient, endpoint: JsonObject, payload: bytes) -> bool:
+        """Whether the endpoint took it: a 2xx in time. Anything else, a bad address too, is a failed attempt."""
         headers = {
             "content-type": "application/json; charset=utf-8",
-            "stripe-signature": sign(payload, secret, int(time.time())),
+            "stripe-signature": sign(payload, endpoint["_secret"], int(time.time())),
             "user-agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
         }
         try:
-            answer = await client.post(url, content=payload, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL):
+            answer = await client.post(endpoint["url"], content=payload, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
             return False
         return answer.is_success
 

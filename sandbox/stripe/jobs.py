@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable
 
 from sandbox.stripe import charging, disputes, refunds, transfers
@@ -50,6 +52,8 @@ def _run(ctx: Context, kind: str, object_id: str) -> None:
     except ApiError:
         # The object has moved on in the meantime (refunded, disputed, failed): the plan is void.
         return
+    except Exception:  # noqa: BLE001 - one job that fails must not stop all later ones
+        traceback.print_exc(file=sys.stderr)
 
 
 def seconds_until_next(ctx: Context) -> float | None:

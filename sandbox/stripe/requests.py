@@ -119,16 +119,19 @@ class Api:
                 return self.refuse(request, error)
 
     def store_only(self, request: Request, account: str, error: ApiError) -> None:
-        """Stores an error under the request's key without any effect, as a crash inside Stripe would."""
+        """Stores an error under the request's key without any effect, unless the key already has its answer."""
         key = request.idempotency_key
-        if key is not None:
-            with self.store.transaction():
+        if key is None:
+            return
+        fingerprint = dumps(decode_form(request.form))
+        with self.store.transaction():
+            if self.keys.kept(account, key, request.method, request.path, fingerprint) is None:
                 self.keys.keep(
                     account,
                     key,
                     request.method,
                     request.path,
-                    dumps(decode_form(request.form)),
+                    fingerprint,
                     status=error.status,
                     body=dumps(error.body).encode(),
                     request_id=request.id,
