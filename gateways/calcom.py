@@ -14,22 +14,31 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ValidationError
+from pydantic import ValidationError
 
 from domain.ids import is_safe
 from domain.ports import (
     BookingPage,
-    BookingStatus,
     CalBooking,
     NotFound,
-    OutcomeUnknown,
     OutsideError,
     Refused,
     SetupError,
+)
+from gateways.calcom_answers import (
+    BookingAnswer,
+    ErrorDetail,
+    Many,
+    One,
+    Success,
+    TeamEventTypes,
+    error_of,
+    fields_of,
+    read,
 )
 from gateways.http_errors import of_no_answer, of_status
 
@@ -51,115 +60,10 @@ MAX_RESCHEDULINGS: Final = 50
 TEAM_CHECK_SECONDS: Final = 600.0
 """How long it is believed that a team has event types."""
 
-NO_EVENT_TYPE: Final = 0
-"""`CalBooking.event_type_id` of a booking without one (deleted, or a dynamic group link): no price can match it."""
-
 _log = logging.getLogger(__name__)
 
 # httpx logs every URL at INFO. A booking's uid in it is enough to cancel that booking.
 logging.getLogger("httpx").setLevel(logging.WARNING)
-
-_STATUSES: Final = {
-    **{s.value: s for s in BookingStatus},
-    "awaiting_host": BookingStatus.PENDING,
-}
-"""`awaiting_host` (instant meetings) is not documented: nobody has accepted yet."""
-
-
-def _status(value: object) -> BookingStatus:
-    known = _STATUSES.get(value) if isinstance(value, str) else None
-    if known is None:
-        raise ValueError("unknown status")
-    return known
-
-
-class _Reference(BaseModel):
-    id: int
-
-
-class _Host(BaseModel):
-    id: int | str
-
-
-class _Attendee(BaseModel):
-    name: str | None = None
-    email: str | None = None
-    absent: bool = False
-
-
-class _Booking(BaseModel):
-    """What is read of a booking; everything else in it is ignored."""
-
-    uid: str
-    status: Annotated[BookingStatus, BeforeValidator(_status)]
-    start: AwareDatetime
-    end: AwareDatetime
-    eventTypeId: int | None = None  # noqa: N815
-    eventType: _Reference | None = None  # noqa: N815
-    hosts: list[_Host]
-    attendees: list[_Attendee]
-    absentHost: bool = False  # noqa: N815
-    createdAt: AwareDatetime  # noqa: N815
-    updatedAt: AwareDatetime | None = None  # noqa: N815
-    rescheduledFromUid: str | None = None  # noqa: N815
-    rescheduledToUid: str | None = None  # noqa: N815
-
-    def to_port(self) -> CalBooking:
-        first = self.attendees[0] if self.attendees else _Attendee()
-        by_reference = self.eventType.id if self.eventType else NO_EVENT_TYPE
-        return CalBooking(
-            uid=self.uid,
-            status=self.status,
-            start_at=self.start.astimezone(UTC),
-            end_at=self.end.astimezone(UTC),
-            event_type_id=self.eventTypeId if self.eventTypeId is not None else by_reference,
-            organizer_ids=tuple(h.id for h in self.hosts if isinstance(h.id, int)),
-            attendee_name=first.name,
-            attendee_email=first.email,
-            attendee_absent=bool(self.attendees) and all(a.absent for a in self.attendees),
-            host_absent=self.absentHost,
-            created_at=self.createdAt.astimezone(UTC),
-            updated_at=self.updatedAt.astimezone(UTC) if self.updatedAt else None,
-            rescheduled_from_uid=self.rescheduledFromUid or None,
-            rescheduled_to_uid=self.rescheduledToUid or None,
-        )
-
-
-class _Pagination(BaseModel):
-    hasNextPage: bool  # noqa: N815
-
-
-class _One(BaseModel):
-    status: Literal["success"]
-    data: _Booking
-
-
-class _Many(BaseModel):
-    status: Literal["success"]
-    data: list[dict[str, Any]]
-    pagination: _Pagination
-
-
-class _Success(BaseModel):
-    status: Literal["success"]
-
-
-class _TeamEventTypes(BaseModel):
-    status: Literal["success"]
-    data: list[_Reference]
-
-
-class _ErrorDetail(BaseModel):
-    code: str = ""
-    message: str = ""
-
-
-class _ErrorBody(BaseModel):
-    status: Literal["error"]
-    error: _ErrorDetail
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class CalcomGateway:
@@ -198,6 +102,7 @@ class CalcomGateway:
                 keepalive_expiry=KEEPALIVE_EXPIRY_SECONDS,
             ),
             follow_redirects=False,
+            verify=address.startswith("https:"),
             trust_env=not _is_loopback(address),
             transport=transport,
         )
@@ -268,9 +173,9 @@ class CalcomGateway:
             operation, "POST", f"{_path_of(uid)}/cancel", body={"cancellationReason": reason or "Cancelled"}
         )
         if response.is_success:
-            _read(operation, response, _Success, written=True)
+            read(operation, response, Success, written=True)
             return
-        said = _error_of(response)
+        said = error_of(response)
         if response.status_code == 400 and _says_already_cancelled(said.message):
             return
         if response.status_code == 400 and "does not allow cancellation" in said.message.lower():
@@ -283,8 +188,8 @@ class CalcomGateway:
         operation = "get booking"
         response = await self._call(operation, "GET", _path_of(uid))
         if not response.is_success:
-            raise _error(operation, response, _error_of(response))
-        return _read(operation, response, _One).data.to_port()
+            raise _error(operation, response, error_of(response))
+        return read(operation, response, One).data.to_port()
 
     async def _page(self, query: Mapping[str, str]) -> tuple[list[CalBooking], bool]:
         """The readable bookings of a page, and whether to ask for another. An empty page is the end whatever
@@ -292,15 +197,15 @@ class CalcomGateway:
         operation = "list bookings"
         response = await self._call(operation, "GET", "/v2/bookings", query=query)
         if not response.is_success:
-            raise _error(operation, response, _error_of(response))
-        page = _read(operation, response, _Many)
+            raise _error(operation, response, error_of(response))
+        page = read(operation, response, Many)
         bookings: list[CalBooking] = []
         problems: list[str] = []
         for item in page.data:
             try:
-                bookings.append(_Booking.model_validate(item).to_port())
+                bookings.append(BookingAnswer.model_validate(item).to_port())
             except ValidationError as error:
-                problems.append(_fields(error))
+                problems.append(fields_of(error))
                 uid = item.get("uid")
                 shown = uid if isinstance(uid, str) and is_safe(uid) else "?"
                 _log.warning("booking %s in a list of Cal.com cannot be read: %s", shown, problems[-1])
@@ -315,8 +220,8 @@ class CalcomGateway:
         operation = "list event types of a team"
         response = await self._call(operation, "GET", f"/v2/teams/{team_id}/event-types")
         if not response.is_success:
-            raise _error(operation, response, _error_of(response))
-        if not _read(operation, response, _TeamEventTypes).data:
+            raise _error(operation, response, error_of(response))
+        if not read(operation, response, TeamEventTypes).data:
             return False
         self._teams_checked_at[team_id] = time.monotonic()
         return True
@@ -365,35 +270,8 @@ def _says_already_cancelled(message: str) -> bool:
     return "already" in words and "been cancelled" in words
 
 
-def _error_of(response: httpx.Response) -> _ErrorDetail:
-    """What Cal.com says about an error; empty where the body is not its own (a proxy, another server)."""
-    try:
-        return _ErrorBody.model_validate_json(response.content).error
-    except ValidationError:
-        return _ErrorDetail()
-
-
-def _error(operation: str, response: httpx.Response, said: _ErrorDetail) -> OutsideError:
+def _error(operation: str, response: httpx.Response, said: ErrorDetail) -> OutsideError:
     error = of_status(operation, response.status_code, response.headers, said.code)
     if isinstance(error, NotFound) and (not said.code or said.message.startswith("Cannot ")):
         return SetupError("route_not_found", f"{operation}: this address has no such route; is it Cal.com's API v2?")
     return error
-
-
-def _fields(error: ValidationError) -> str:
-    """Which fields are wrong and how, without their values."""
-    return "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'body'} {e['type']}" for e in error.errors()[:5])
-
-
-def _read(operation: str, response: httpx.Response, model: type[_Model], *, written: bool = False) -> _Model:
-    """The answer as `model`. No JSON: unknown. Another shape: for a read our set-up, for a write unknown."""
-    problem: OutsideError
-    try:
-        return model.model_validate_json(response.content)
-    except ValidationError as error:
-        if any(e["type"] == "json_invalid" for e in error.errors()):
-            problem = OutcomeUnknown("bad_json", f"{operation} answered {response.status_code} without JSON")
-        else:
-            kind = OutcomeUnknown if written else SetupError
-            problem = kind("unexpected_answer", f"{operation}: {_fields(error)}")
-    raise problem

@@ -30,7 +30,10 @@ class Deliveries:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._client = httpx.AsyncClient(
-            timeout=SEND_TIMEOUT_SECONDS, trust_env=False, limits=httpx.Limits(max_connections=MAX_PARALLEL_SENDS)
+            timeout=SEND_TIMEOUT_SECONDS,
+            trust_env=False,
+            verify=False,
+            limits=httpx.Limits(max_connections=MAX_PARALLEL_SENDS),
         )
         self._slots = asyncio.Semaphore(MAX_PARALLEL_SENDS)
         self._running: set[asyncio.Task[None]] = set()

@@ -114,7 +114,7 @@ class TestControl:
 async def test_rate_limit_blocks_the_key_and_only_it(tmp_path: Path) -> None:
     server = Sandbox(tmp_path, "--rate-limit", "3")
     server.start()
-    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False, verify=False) as opened:
         answers = [await opened.get("/v2/me") for _ in range(5)]
         assert [a.status_code for a in answers] == [200, 200, 200, 429, 429]
         assert [a.headers["x-ratelimit-remaining-default"] for a in answers] == ["2", "1", "0", "0", "0"]
@@ -132,13 +132,13 @@ async def test_rate_limit_blocks_the_key_and_only_it(tmp_path: Path) -> None:
 async def test_a_killed_sandbox_remembers(tmp_path: Path) -> None:
     server = Sandbox(tmp_path)
     server.start()
-    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False, verify=False) as opened:
         planted = await plant(opened, spec("u1", metadata={"a": "b"}))
         await opened.post("/v2/bookings/u1/cancel", json={"cancellationReason": "x"})
         webhook = await subscribe(opened, "http://127.0.0.1:9/x", "BOOKING_CREATED")
     assert server.end(kill=True) == -signal.SIGKILL
     server.start()
-    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False, verify=False) as opened:
         again = (await opened.get("/v2/bookings/u1")).json()["data"]
         assert (again["status"], again["metadata"]) == ("cancelled", {"a": "b"})
         assert [w["id"] for w in (await opened.get("/v2/webhooks")).json()["data"]] == [webhook["id"]]

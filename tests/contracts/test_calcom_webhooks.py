@@ -288,13 +288,13 @@ async def test_the_hook_of_the_command_line_and_held_webhooks_outlive_a_kill(
 ) -> None:
     server = Sandbox(tmp_path, "--webhook-url", receiver.url, "--webhook-secret", "s3")
     server.start()
-    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False, verify=False) as opened:
         await control(opened, "reset")
         await control(opened, "webhook-faults", {"kind": "hold", "trigger": "BOOKING_CREATED"})
         await plant(opened, spec("u1"))
     server.end(kill=True)
     server.start()
-    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=server.url, headers=HEADERS, trust_env=False, verify=False) as opened:
         assert await control(opened, "webhooks/release") == {"sent": 1}
     assert server.end() == 0
     got = receiver.received[0]
