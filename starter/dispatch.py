@@ -218,11 +218,12 @@ class Dispatcher:
         chain_uid, chain = await self._chain_of(earlier_uid)
         if chain is not None and chain.stage is ChainStage.CLOSED:
             return await self._follow_closed(new_uid, chain)
-        async with self._store.begin() as tx:
-            if new_uid != chain_uid and await tx.chains.get(new_uid) is not None:
-                return Held(f"bookings {chain_uid} and {new_uid} are one after a rescheduling, but have a chain each")
-            await tx.chains.open(chain_uid, ids.booking_workflow(chain_uid))
-            await tx.chains.alias(new_uid, chain_uid)
+        try:
+            async with self._store.begin() as tx:
+                await tx.chains.open(chain_uid, ids.booking_workflow(chain_uid))
+                await tx.chains.alias(new_uid, chain_uid)
+        except KeyConflict:
+            return Held(f"bookings {chain_uid} and {new_uid} are one after a rescheduling, but have a chain each")
         try:
             await self._start_with(chain_uid, "rescheduled", new_uid)
         except WorkflowAlreadyStartedError:

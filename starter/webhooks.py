@@ -36,6 +36,9 @@ DATABASE_TIMEOUT_SECONDS: Final = 10.0
 CHECK_TIMEOUT_SECONDS: Final = 3.0
 """Each check of /readyz: load balancers ask every few seconds."""
 
+SCHEMA_REMEMBERED: Final = timedelta(minutes=1)
+"""A schema that was current is not asked for again for this long: the question costs a connection of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deps:
@@ -167,6 +170,7 @@ class _Intake:
 class _Health:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._schema_checked_at: datetime | None = None
 
     async def healthz(self) -> JSONResponse:
         return JSONResponse({"status": "alive"})
@@ -190,8 +194,14 @@ class _Health:
             return otherwise
 
     async def _database(self) -> str:
-        current = await schema_is_current(self._deps.settings.sqlalchemy_url)
-        return "ok" if current else "schema is not current: run `billing migrate`"
+        await self._deps.store.ping()
+        now, checked_at = self._deps.now(), self._schema_checked_at
+        if checked_at is not None and now - checked_at < SCHEMA_REMEMBERED:
+            return "ok"
+        if not await schema_is_current(self._deps.settings.sqlalchemy_url):
+            return "schema is not current: run `billing migrate`"
+        self._schema_checked_at = now
+        return "ok"
 
     async def _temporal(self) -> str:
         timeout = timedelta(seconds=CHECK_TIMEOUT_SECONDS)
