@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.errors import told_to_temporal
+from activities.lookup import look_first
 from activities.models import ChainRef, ChargeInput, ChargeResult, ChargeStatus, EffectResult, RefundInput
 from domain import ids, ledger
 from domain.model import ParkReason
@@ -16,9 +17,6 @@ from domain.ports import Payment, PaymentGateway, PaymentStatus, Refused
 if TYPE_CHECKING:
     from store import Store, Tx
     from store.rows import ChargeRow
-
-KEY_LIFETIME = timedelta(hours=23)
-"""Stripe may forget an idempotency key after 24 h and would charge again: past this age we look before we send."""
 
 AUTHENTICATION = "authentication_required"
 
@@ -48,7 +46,7 @@ class ChargingActivities:
             )
         if customer.stripe_customer_id is None or customer.payment_method_id is None:
             return await self._refused(row, Refused("no_payment_method", "no payment method", soft=True))
-        payment = await self._find(row, customer.stripe_customer_id) if _is_old(row.begun_at) else None
+        payment = await self._find(row, customer.stripe_customer_id) if look_first(row.begun_at) else None
         if payment is None:
             try:
                 with told_to_temporal():
@@ -107,7 +105,7 @@ class ChargingActivities:
                     chain_uid=order.chain_uid, sequence=order.sequence, charge_key=row.key, amount_minor=amount_minor
                 )
             refund = None
-            if _is_old(begun.begun_at):
+            if look_first(begun.begun_at):
                 refund = await self._payments.find_refund(
                     payment_intent_id=row.payment_intent_id, idempotency_key=begun.key
                 )
@@ -257,10 +255,6 @@ class ChargingActivities:
                 )
             )
         await tx.ledger.post(*entries)
-
-
-def _is_old(begun_at: datetime) -> bool:
-    return datetime.now(UTC) - begun_at > KEY_LIFETIME
 
 
 def _status_of(payment: Payment) -> ChargeStatus:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.errors import told_to_temporal
+from activities.lookup import look_first
 from activities.models import EffectResult, TransferInput
-from activities.transfers import KEY_LIFETIME, TransferSender
+from activities.transfers import TransferSender
 from domain import ids, ledger
 from domain.model import CommissionStatus, ParkReason
 from domain.ports import PaymentGateway, Refused
@@ -73,7 +74,7 @@ class PayoutActivities:
         async with self._store.begin() as tx:
             begun = await tx.money.begin_reversal(row.key, amount_minor=rest_minor)
         reversal = None
-        if datetime.now(UTC) - begun.begun_at > KEY_LIFETIME:
+        if look_first(begun.begun_at):
             reversal = await self._payments.find_reversal(transfer_id=row.transfer_id, idempotency_key=begun.key)
         if reversal is None:
             try:

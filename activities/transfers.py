@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from activities.errors import told_to_temporal
+from activities.lookup import look_first
 from activities.models import EffectResult
 from domain import ledger
 from domain.model import ParkReason
@@ -14,9 +15,6 @@ from domain.ports import PaymentGateway, Refused, Transfer
 if TYPE_CHECKING:
     from store import Store, Tx
     from store.rows import TransferRow
-
-KEY_LIFETIME = timedelta(hours=23)
-"""Past this age of its key a transfer is looked up before it is sent: Stripe may have forgotten the key."""
 
 NOT_READY = ParkReason.RESELLER_NOT_READY
 
@@ -67,7 +65,7 @@ class TransferSender:
 
     async def _find(self, row: TransferRow, group: str) -> Transfer | None:
         """A refused or old attempt may have been done all the same: its key is looked up first."""
-        if row.status == "refused" or datetime.now(UTC) - row.begun_at > KEY_LIFETIME:
+        if row.status == "refused" or look_first(row.begun_at):
             return await self._payments.find_transfer(transfer_group=group, idempotency_key=row.key)
         return None
 

@@ -18,7 +18,7 @@ TASK_QUEUE_STRIPE: Final = "billing-stripe"
 SCHEDULE_SETTLEMENT: Final = "settlement-monthly"
 SCHEDULE_SWEEP: Final = "sweep"
 
-_SAFE = re.compile(r"^[A-Za-z0-9_.:-]{1,120}$")
+_SAFE = re.compile(r"^[A-Za-z0-9_.:-]{1,120}\Z")
 
 
 def _checked(part: str) -> str:

@@ -1,7 +1,7 @@
 """The whole system on one machine: database, Temporal, stand-ins, webhook app and workers as one process tree.
 
 `billing up`, the demo, the end-to-end tests, the benchmark and the chaos drills all start this and nothing else. What
-the environment variables name already (DATABASE_URL, TEMPORAL_ADDRESS, STRIPE_SECRET_KEY, CALCOM_API_KEY) is used as it is.
+the environment names already (DATABASE_URL, TEMPORAL_ADDRESS, STRIPE_SECRET_KEY, CALCOM_API_KEY) is used as it is.
 """
 
 from __future__ import annotations
