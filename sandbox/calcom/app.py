@@ -107,7 +107,8 @@ def run(
     *, port: int, data_dir: Path, port_file: Path | None, limit: int, webhook: tuple[str, str | None] | None
 ) -> None:
     """Serves on 127.0.0.1 until a signal. Raises OSError where the port is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only for sockets that name TCP; with it each answer would take 40 ms more.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     bound_port: int = listener.getsockname()[1]

@@ -81,15 +81,28 @@ class Receiver:
     status: int = 200
     received: list[Received] = field(default_factory=list)
     on_receive: Any = None
+    handlers: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
     async def serve(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         return server
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._handle(reader, writer))
+        self.handlers.add(task)
+        task.add_done_callback(self.handlers.discard)
+
+    async def close(self, server: asyncio.Server) -> None:
+        """Ends the connections too."""
+        server.close()
+        for task in self.handlers:
+            task.cancel()
+        await asyncio.gather(*self.handlers, return_exceptions=True)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -175,4 +188,4 @@ async def receiver_fixture() -> AsyncIterator[Receiver]:
     made = Receiver()
     server = await made.serve()
     yield made
-    server.close()
+    await made.close(server)
