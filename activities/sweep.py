@@ -45,7 +45,7 @@ class SweepActivities:
             activity.heartbeat(seen)
             if not page.has_more:
                 break
-            skip += len(page.bookings)
+            skip += PAGE
         async with self._store.begin() as tx:
             await tx.inbox.set_sweep_mark(begun_at)
         return SweepResult(seen=seen, new=new)

@@ -39,6 +39,11 @@ with workflow.unsafe.imports_passed_through():
 if TYPE_CHECKING:
     from settings import Settings
 
+GONE = (BookingStatus.CANCELLED, BookingStatus.REJECTED)
+
+STILL_ACCEPTED_PAUSES_SECONDS = (2, 15, 60)
+"""When to read again after a cancellation that the API does not know yet."""
+
 SEPA_DEADLINE = timedelta(days=30)
 """A SEPA debit takes up to 14 business days; after this the chain asks a person instead of waiting on."""
 
@@ -84,6 +89,7 @@ class BookingWorkflow(ChainControl):
         self.corrections = 0
         self._no_show = False
         self._gone = False
+        self._told_gone = False
 
     @workflow.run
     async def run(self, start: BookingInput) -> ChainOutcome:
@@ -99,7 +105,7 @@ class BookingWorkflow(ChainControl):
 
     async def _live(self) -> ChainOutcome:
         facts = await self._read_until_confirmed()
-        if facts.status in (BookingStatus.CANCELLED, BookingStatus.REJECTED):
+        if facts.status in GONE:
             return await self._close(ChainOutcome.CANCELLED, f"booking was {facts.status}")
         quote = await self._quote()
         quote = await self._await_charge_moment(quote)
@@ -119,11 +125,11 @@ class BookingWorkflow(ChainControl):
 
     @workflow.signal(description="Cal.com says the booking was cancelled")
     def cancelled(self) -> None:
-        self._booking_changed = True
+        self._booking_changed = self._told_gone = True
 
     @workflow.signal(description="Cal.com says the organizer rejected the booking")
     def rejected(self) -> None:
-        self._booking_changed = True
+        self._booking_changed = self._told_gone = True
 
     @workflow.signal(description="Cal.com says the organizer confirmed the booking")
     def confirmed(self) -> None:
@@ -149,7 +155,20 @@ class BookingWorkflow(ChainControl):
     # --- 1, 2: read ---
 
     async def _read(self) -> BookingFacts:
-        """Signals only say that something changed: the API says what."""
+        """Signals only say that something changed: the API says what.
+
+        Cal.com announces a cancellation before it stores it, so an accepted booking is read again a little later.
+        """
+        facts = await self._read_once()
+        for pause_seconds in STILL_ACCEPTED_PAUSES_SECONDS:
+            if not self._told_gone or facts.status in GONE:
+                break
+            await workflow.sleep(timedelta(seconds=pause_seconds), summary="Cal.com told of a cancellation early")
+            facts = await self._read_once()
+        self._told_gone = False
+        return facts
+
+    async def _read_once(self) -> BookingFacts:
         self._booking_changed = False
         ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
         options = policies.calcom_step(
@@ -190,7 +209,7 @@ class BookingWorkflow(ChainControl):
                 break
             await self.park(answer.reason or ParkReason.INTERNAL, answer.detail)
             facts = await self._read()
-            if facts.status in (BookingStatus.CANCELLED, BookingStatus.REJECTED):
+            if facts.status in GONE:
                 raise Leave(ChainOutcome.CANCELLED, "cancelled before it was billed")
         quote = answer.quote
         self.customer_id, self.reseller_id = quote.customer_id, quote.reseller_id
@@ -347,7 +366,7 @@ class BookingWorkflow(ChainControl):
         while not await self.wait(until, f"the next charge attempt after {result.code}"):
             self._payment_changed = False
             facts = await self._read()
-            if facts.status in (BookingStatus.CANCELLED, BookingStatus.REJECTED):
+            if facts.status in GONE:
                 raise Leave(ChainOutcome.CANCELLED, "cancelled while the charge was refused")
 
     # --- 6, 7: commission and hold ---
@@ -386,7 +405,7 @@ class BookingWorkflow(ChainControl):
                     await self._settle_disputes()
             if self._booking_changed:
                 facts = await self._read()
-                gone = facts.status in (BookingStatus.CANCELLED, BookingStatus.REJECTED)
+                gone = facts.status in GONE
                 if gone or (facts.attendee_absent and not self._no_show):
                     await self._give_back(facts)
                     if self.given_back_minor == self.gross_minor:
