@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from enum import StrEnum
 
 from domain.chain import ChainOutcome, ChainStage
 from domain.model import CommissionStatus, Frozen, JsonDict, ParkReason, PayoutMode, UtcDatetime
+from domain.ports import BookingStatus
 
 
 class StoreError(Exception):
@@ -37,6 +38,14 @@ class IllegalMove(StoreError):
     """A status cannot follow the one that is stored."""
 
 
+class CatalogRefused(StoreError):
+    """The catalogue fits in itself, but not to what is stored. `errors` are all reasons; nothing was applied."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
+
+
 class ChargeStatus(StrEnum):
     """`started → processing → succeeded | refused | canceled`; a refused one may still succeed (SCA: same intent)."""
 
@@ -49,7 +58,10 @@ class ChargeStatus(StrEnum):
 
 
 class RefundState(StrEnum):
-    """`started → pending → succeeded | failed | canceled | refused`; a succeeded one may still turn `failed`."""
+    """`started → pending → succeeded | failed | canceled | refused`; a succeeded one may still turn `failed`.
+
+    A refused one is `started` again when it is begun again.
+    """
 
     STARTED = "started"
     PENDING = "pending"
@@ -61,7 +73,7 @@ class RefundState(StrEnum):
 
 
 class EffectStatus(StrEnum):
-    """Of a transfer or a transfer reversal. A refused one may be tried again under the same key."""
+    """Of a transfer or a transfer reversal. A refused one is `started` again when it is begun again."""
 
     STARTED = "started"
     SUCCEEDED = "succeeded"
@@ -121,6 +133,41 @@ class ChainRow(Frozen):
     opened_at: UtcDatetime
     updated_at: UtcDatetime
     closed_at: UtcDatetime | None
+
+
+class BookingRow(Frozen):
+    """The facts of a booking as last read from Cal.com, without what is personal."""
+
+    uid: str
+    chain_uid: str
+    status: BookingStatus
+    start_at: UtcDatetime
+    end_at: UtcDatetime
+    event_type_id: int
+    organizer_ids: tuple[int, ...]
+    team_ids: tuple[int, ...]
+    attendee_absent: bool
+    host_absent: bool
+    created_at: UtcDatetime
+    updated_at: UtcDatetime | None
+    rescheduled_from_uid: str | None
+    rescheduled_to_uid: str | None
+    read_at: UtcDatetime
+
+
+class Person(Frozen):
+    """PERSONAL DATA: never put it into a workflow or a log."""
+
+    name: str
+    email: str
+
+
+class ToProvision(Frozen):
+    """A customer that is not set up at Stripe as the catalogue wants it."""
+
+    customer_id: str
+    stripe_customer_id: str | None
+    payment_method_source: str | None
 
 
 class ChargeRow(Frozen):
@@ -302,7 +349,7 @@ class AccountLine(Frozen):
     entry_key: str
     kind: str
     chain_uid: str | None
-    effective_at: datetime
+    effective_at: UtcDatetime
     currency: str
     is_debit: bool
     counter_account: str

@@ -63,7 +63,8 @@ resellers = Table(
     id_column(
         "parent_id", "The reseller above; null: directly below the platform", "resellers.id", nullable=True, index=True
     ),
-    text_column("name", "Company name as it stands on statements", limit=200, nullable=True),
+    text_column("name", "PERSONAL DATA where he is a sole trader. Name on statements", limit=200),
+    text_column("email", "PERSONAL DATA where he is a sole trader. Address for statements", limit=320),
     word_column("payout_mode", PayoutMode, "How he gets matured commissions; frozen onto each commission when quoted"),
     text_column("stripe_account_id", "His connected account at Stripe; null: not onboarded", nullable=True),
     flag_column("small_business", "Small business under § 19 UStG: shows no VAT on what he earns"),
@@ -91,6 +92,9 @@ customers = Table(
         "payment_method_id", "Payment method at Stripe that is charged off-session; null: none yet", nullable=True
     ),
     text_column("payment_method_source", "Payment method that the catalogue names for the set-up", nullable=True),
+    text_column(
+        "attached_source", "The source that payment_method_id was made from; other than it: to be set up", nullable=True
+    ),
     _country(),
     flag_column("is_business", "Buys as a business (reverse charge needs that and a VAT id)", default=True),
     text_column("vat_id", "VAT identification number with country prefix", limit=20, nullable=True),

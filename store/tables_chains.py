@@ -101,6 +101,13 @@ bookings = Table(
     Column(
         "organizer_ids", ARRAY(BigInteger), nullable=False, comment="Cal.com user ids of the hosts, organizer first"
     ),
+    Column(
+        "team_ids",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="Those of the mapped Cal.com teams that it belongs to, when that was asked",
+    ),
     text_column("attendee_name", "PERSONAL DATA. Who booked", limit=500, nullable=True),
     text_column("attendee_email", "PERSONAL DATA. Address of who booked", limit=500, nullable=True),
     flag_column("attendee_absent", "All attendees were marked absent (no-show)"),

@@ -83,7 +83,15 @@ def upgrade() -> None:
         sa.Column(
             "parent_id", sa.Text(), nullable=True, comment="The reseller above; null: directly below the platform"
         ),
-        sa.Column("name", sa.Text(), nullable=True, comment="Company name as it stands on statements"),
+        sa.Column(
+            "name", sa.Text(), nullable=False, comment="PERSONAL DATA where he is a sole trader. Name on statements"
+        ),
+        sa.Column(
+            "email",
+            sa.Text(),
+            nullable=False,
+            comment="PERSONAL DATA where he is a sole trader. Address for statements",
+        ),
         sa.Column(
             "payout_mode",
             sa.Text(),
@@ -133,6 +141,7 @@ def upgrade() -> None:
             "BTRIM(parent_id) <> '' AND char_length(parent_id) <= 120", name=op.f("ck_resellers_parent_id_filled")
         ),
         sa.CheckConstraint("BTRIM(name) <> '' AND char_length(name) <= 200", name=op.f("ck_resellers_name_filled")),
+        sa.CheckConstraint("BTRIM(email) <> '' AND char_length(email) <= 320", name=op.f("ck_resellers_email_filled")),
         sa.CheckConstraint(
             "payout_mode IN ('monthly', 'per_booking', 'on_hold')", name=op.f("ck_resellers_payout_mode_known")
         ),
@@ -140,10 +149,10 @@ def upgrade() -> None:
             "BTRIM(stripe_account_id) <> '' AND char_length(stripe_account_id) <= 120",
             name=op.f("ck_resellers_stripe_account_id_filled"),
         ),
+        sa.CheckConstraint("country ~ '^[A-Z]{2}$'", name=op.f("ck_resellers_country_iso")),
         sa.CheckConstraint(
             "BTRIM(country) <> '' AND char_length(country) <= 2", name=op.f("ck_resellers_country_filled")
         ),
-        sa.CheckConstraint("country ~ '^[A-Z]{2}$'", name=op.f("ck_resellers_country_iso")),
         sa.CheckConstraint(
             "BTRIM(vat_id) <> '' AND char_length(vat_id) <= 20", name=op.f("ck_resellers_vat_id_filled")
         ),
@@ -225,6 +234,12 @@ def upgrade() -> None:
             nullable=True,
             comment="Payment method that the catalogue names for the set-up",
         ),
+        sa.Column(
+            "attached_source",
+            sa.Text(),
+            nullable=True,
+            comment="The source that payment_method_id was made from; other than it: to be set up",
+        ),
         sa.Column("country", sa.Text(), nullable=False, comment="ISO 3166-1 alpha-2 of his tax residence"),
         sa.Column(
             "is_business",
@@ -274,6 +289,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "BTRIM(payment_method_source) <> '' AND char_length(payment_method_source) <= 120",
             name=op.f("ck_customers_payment_method_source_filled"),
+        ),
+        sa.CheckConstraint(
+            "BTRIM(attached_source) <> '' AND char_length(attached_source) <= 120",
+            name=op.f("ck_customers_attached_source_filled"),
         ),
         sa.CheckConstraint(
             "BTRIM(country) <> '' AND char_length(country) <= 2", name=op.f("ck_customers_country_filled")

@@ -140,6 +140,13 @@ def upgrade() -> None:
             nullable=False,
             comment="Cal.com user ids of the hosts, organizer first",
         ),
+        sa.Column(
+            "team_ids",
+            postgresql.ARRAY(sa.BigInteger()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="Those of the mapped Cal.com teams that it belongs to, when that was asked",
+        ),
         sa.Column("attendee_name", sa.Text(), nullable=True, comment="PERSONAL DATA. Who booked"),
         sa.Column("attendee_email", sa.Text(), nullable=True, comment="PERSONAL DATA. Address of who booked"),
         sa.Column(

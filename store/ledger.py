@@ -1,0 +1,167 @@
+"""The ledger's only way in, and the ways to read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from domain.ledger import Entry, Posting, entry_hash
+from store.repository import Repository
+from store.rows import AccountBalance, AccountLine, LedgerConflict, PostResult
+
+_POST = text("""
+WITH given AS (
+    SELECT * FROM unnest(
+        CAST(:keys AS text[]), CAST(:hashes AS text[]), CAST(:kinds AS text[]), CAST(:chain_uids AS text[]),
+        CAST(:currencies AS text[]), CAST(:effective_ats AS timestamptz[]), CAST(:reverses_keys AS text[]),
+        CAST(:refs AS text[])
+    ) AS t(key, hash, kind, chain_uid, currency, effective_at, reverses_key, refs)
+), posted AS (
+    INSERT INTO ledger_entries (key, hash, kind, chain_uid, currency, effective_at, reverses_key, refs)
+    SELECT key, hash, kind, chain_uid, currency, effective_at, reverses_key, CAST(refs AS jsonb)
+    FROM given ORDER BY key
+    ON CONFLICT (key) DO NOTHING
+    RETURNING id, key
+), moved AS (
+    INSERT INTO ledger_postings (entry_id, position, debit_account, credit_account, amount_minor)
+    SELECT posted.id, p.position, p.debit_account, p.credit_account, p.amount_minor
+    FROM unnest(
+        CAST(:posting_keys AS text[]), CAST(:positions AS bigint[]), CAST(:debits AS text[]),
+        CAST(:credits AS text[]), CAST(:amounts AS bigint[])
+    ) AS p(key, position, debit_account, credit_account, amount_minor)
+    JOIN posted USING (key)
+)
+SELECT given.key, posted.id IS NOT NULL AS is_new, first.hash AS stored_hash
+FROM given LEFT JOIN posted USING (key) LEFT JOIN ledger_entries AS first ON first.key = given.key
+""")
+
+_HASHES = text("SELECT key, hash FROM ledger_entries WHERE key = ANY(CAST(:keys AS text[]))")
+
+_ENTRY_COLUMNS = """
+    e.key, e.kind, e.chain_uid, e.currency, e.effective_at, e.reverses_key, e.refs,
+    (SELECT jsonb_agg(jsonb_build_array(p.debit_account, p.credit_account, p.amount_minor) ORDER BY p.position)
+     FROM ledger_postings AS p WHERE p.entry_id = e.id) AS postings
+"""
+_BY_KEY = text(f"SELECT {_ENTRY_COLUMNS} FROM ledger_entries AS e WHERE e.key = :key")  # noqa: S608 - a constant
+_BY_CHAIN = text(
+    f"SELECT {_ENTRY_COLUMNS} FROM ledger_entries AS e WHERE e.chain_uid = :chain_uid ORDER BY e.id"  # noqa: S608
+)
+
+_BALANCES = """
+SELECT account, currency, CAST(sum(debit) AS bigint) AS debit_minor, CAST(sum(credit) AS bigint) AS credit_minor
+FROM (
+    SELECT p.debit_account AS account, e.currency, sum(p.amount_minor) AS debit, 0 AS credit
+    FROM ledger_postings AS p JOIN ledger_entries AS e ON e.id = p.entry_id {where} GROUP BY 1, 2
+    UNION ALL
+    SELECT p.credit_account, e.currency, 0, sum(p.amount_minor)
+    FROM ledger_postings AS p JOIN ledger_entries AS e ON e.id = p.entry_id {where} GROUP BY 1, 2
+) AS sides
+GROUP BY account, currency ORDER BY account, currency
+"""
+_TRIAL_BALANCE = text(_BALANCES.format(where=""))
+_CHAIN_BALANCES = text(_BALANCES.format(where="WHERE e.chain_uid = :chain_uid"))
+
+_ACCOUNT = text("""
+SELECT e.key AS entry_key, e.kind, e.chain_uid, e.effective_at, e.currency,
+       p.debit_account = :account AS is_debit,
+       CASE WHEN p.debit_account = :account THEN p.credit_account ELSE p.debit_account END AS counter_account,
+       p.amount_minor
+FROM ledger_postings AS p JOIN ledger_entries AS e ON e.id = p.entry_id
+WHERE p.debit_account = :account OR p.credit_account = :account
+ORDER BY e.id DESC, p.position LIMIT :limit
+""")
+
+
+class LedgerRepository(Repository):
+    async def post(self, *entries: Entry) -> list[PostResult]:
+        """Post all entries in one SQL statement; results in the order given.
+
+        An entry whose key was posted before with the same content is not posted again (`is_new` False). With other
+        content it is a LedgerConflict, and the caller's transaction must be rolled back. An entry that reverses names
+        one that exists already or is posted in the same call; otherwise the database refuses it (IntegrityError).
+        Two entries of one call with the same key are one, or a LedgerConflict.
+        """
+        wanted: dict[str, tuple[Entry, str]] = {}
+        for entry in entries:
+            digest = entry_hash(entry)
+            if wanted.setdefault(entry.key, (entry, digest))[1] != digest:
+                raise LedgerConflict(f"{entry.key}: two entries of one call have this key and other content")
+        if not wanted:
+            return []
+        result = await self._connection.execute(_POST, _arrays(wanted))
+        is_new: dict[str, bool] = {}
+        stored: dict[str, str | None] = {}
+        for row in result:
+            is_new[row.key] = row.is_new
+            stored[row.key] = wanted[row.key][1] if row.is_new else row.stored_hash
+        # Posted by another transaction while this statement ran: its snapshot cannot see the entry, the next one can.
+        unseen = [key for key, digest in stored.items() if digest is None]
+        if unseen:
+            for row in await self._connection.execute(_HASHES, {"keys": unseen}):
+                stored[row.key] = row.hash
+        for key, (_, digest) in wanted.items():
+            if stored[key] != digest:
+                raise LedgerConflict(f"{key}: the ledger holds an entry with this key and other content")
+        return [PostResult(key=entry.key, is_new=is_new[entry.key]) for entry in entries]
+
+    async def entry(self, key: str) -> Entry | None:
+        rows = await self._entries(_BY_KEY, key=key)
+        return rows[0] if rows else None
+
+    async def entries(self, chain_uid: str) -> list[Entry]:
+        """All entries of a chain in the order of writing. Settlements' transfers belong to no chain."""
+        return await self._entries(_BY_CHAIN, chain_uid=chain_uid)
+
+    async def trial_balance(self) -> list[AccountBalance]:
+        """Turnover of every account and currency. The sums of both sides are equal for each currency."""
+        return await self._rows(AccountBalance, _TRIAL_BALANCE)
+
+    async def chain_balances(self, chain_uid: str) -> list[AccountBalance]:
+        """Turnover of the accounts that a chain touched."""
+        return await self._rows(AccountBalance, _CHAIN_BALANCES, chain_uid=chain_uid)
+
+    async def account(self, account: str, *, limit: int = 200) -> list[AccountLine]:
+        """Postings of one account, newest first."""
+        return await self._rows(AccountLine, _ACCOUNT, account=account, limit=limit)
+
+    async def _entries(self, statement: Any, **parameters: Any) -> list[Entry]:
+        result = await self._connection.execute(statement, parameters)
+        return [entry_of(dict(row)) for row in result.mappings()]
+
+
+def entry_of(row: dict[str, Any]) -> Entry:
+    """The entry of a row that holds its columns and its postings as `[[debit, credit, amount], …]`."""
+    postings = tuple(
+        Posting(debit_account=debit, credit_account=credit, amount_minor=amount)
+        for debit, credit, amount in row.pop("postings") or ()
+    )
+    return Entry.model_validate({**row, "postings": postings})
+
+
+def _arrays(wanted: dict[str, tuple[Entry, str]]) -> dict[str, Sequence[Any]]:
+    """The entries as one array for each column, their postings likewise."""
+    entries = [entry for entry, _ in wanted.values()]
+    lines = [
+        (entry.key, position, posting.debit_account, posting.credit_account, posting.amount_minor)
+        for entry in entries
+        for position, posting in enumerate(entry.postings)
+    ]
+    posting_keys, positions, debits, credit_accounts, amounts = (list(column) for column in zip(*lines, strict=True))
+    return {
+        "keys": [entry.key for entry in entries],
+        "hashes": [digest for _, digest in wanted.values()],
+        "kinds": [entry.kind.value for entry in entries],
+        "chain_uids": [entry.chain_uid for entry in entries],
+        "currencies": [entry.currency for entry in entries],
+        "effective_ats": [entry.effective_at for entry in entries],
+        "reverses_keys": [entry.reverses_key for entry in entries],
+        "refs": [json.dumps(entry.refs) for entry in entries],
+        "posting_keys": posting_keys,
+        "positions": positions,
+        "debits": debits,
+        "credits": credit_accounts,
+        "amounts": amounts,
+    }
