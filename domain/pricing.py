@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -37,7 +38,8 @@ _DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 
 def _day_to_midnight(value: Any) -> Any:
     if isinstance(value, str) and _DAY.match(value):
-        value = date.fromisoformat(value)
+        with suppress(ValueError):  # the 13th month is left for pydantic to refuse
+            value = date.fromisoformat(value)
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime.combine(value, time(), tzinfo=BERLIN)
     return value
