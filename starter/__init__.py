@@ -1,1 +1,1 @@
-"""All that starts or signals workflows: the webhook app, the relay behind its inbox, routing, schedules, operators' calls."""
+"""All that starts or signals workflows: webhook app, relay behind its inbox, routing, schedules, operators' calls."""

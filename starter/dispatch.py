@@ -22,7 +22,7 @@ from domain.chain import ChainOutcome, ChainStage
 from gateways.calcom_webhooks import BadWebhook, NotUnderstood, parse_calcom
 from settings import Settings
 from starter.payments import PaymentNews
-from starter.routing import SOURCE_CALCOM, SOURCE_SWEEP, Action, action_for
+from starter.routing import SOURCE_CALCOM, Action, action_for
 from store.database import Store
 from store.rows import ChainRow, InboxRow, KeyConflict
 from workflows import visibility
@@ -69,7 +69,6 @@ class NotYet(Exception):
     """The event's object is not known here (yet): try again later. `str()` says what is missing."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class BookingNews:
     """What an event says of a booking: `uid` is what it is about, `earlier_uid` the booking that it replaces."""
@@ -81,7 +80,7 @@ class BookingNews:
 
 
 def booking_news(row: InboxRow) -> BookingNews:
-    """The ids in a row. Only ids are read from a body. Raises NotYet where it names no booking (`raw` was forgotten)."""
+    """The ids in a row; nothing else is read from a body. Raises NotYet where it names no booking."""
     if row.object_id is None or not ids.is_safe(row.object_id):
         raise NotYet("the event names no booking")
     if row.raw is None:
@@ -109,7 +108,7 @@ def _sweep_news(uid: str, raw: bytes) -> BookingNews:
 
 
 class Dispatcher:
-    """Delivers events. `deliver` raises NotYet (try later, then a person), RPCError or OSError (an outage: try later)."""
+    """Delivers events. `deliver` raises NotYet: try later, then ask a person; anything else is an outage or a bug."""
 
     def __init__(self, *, store: Store, client: Client, settings: Settings) -> None:
         self._store = store
@@ -254,6 +253,8 @@ class Dispatcher:
         if chain is None:
             raise NotYet(f"chain {found.chain_uid} is not open yet")
         if chain.stage is ChainStage.CLOSED:
+            if not found.matters_after_close:
+                return Delivered("of no interest any more: the chain has ended")
             return Held(f"{row.type} of {row.object_id} after chain {chain.chain_uid} closed as {chain.outcome}")
         return await self._tell(chain.chain_uid, "payment_changed")
 
@@ -292,15 +293,21 @@ class Dispatcher:
         )
 
     async def _tell(self, chain_uid: str, signal: str) -> Outcome:
-        handle = self._client.get_workflow_handle(ids.booking_workflow(chain_uid))
-        try:
-            await handle.signal(signal, rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            ended = await self._closed(chain_uid)
-            return Delivered(f"the chain has ended meanwhile: {ended.outcome}")
-        return Delivered(f"told the chain: {signal}")
+        """Signals the chain's workflow, or the one that undoes it after its end.
+
+        Raises NotYet where neither runs: the next try finds the chain closed and goes by that.
+        """
+        workflow_ids = [ids.booking_workflow(chain_uid)]
+        if signal == "payment_changed":
+            workflow_ids.append(ids.undo_workflow(chain_uid))
+        for workflow_id in workflow_ids:
+            try:
+                await self._client.get_workflow_handle(workflow_id).signal(signal, rpc_timeout=RPC_TIMEOUT)
+                return Delivered(f"told the chain: {signal}")
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+        raise NotYet(f"no workflow runs for chain {chain_uid}: it ended just now, or was ended by hand")
 
     async def _closed(self, chain_uid: str) -> ChainRow:
         """The row of a chain whose workflow has ended. Raises NotYet where the row is still open."""
@@ -325,7 +332,7 @@ def _options(chain_uid: str) -> dict[str, Any]:
 
 
 def _after_close(chain: ChainRow, what: str) -> Outcome:
-    """News of a booking whose chain has ended: nothing to do where no more money could go back, else a person decides."""
+    """News of a booking whose chain has ended: a person decides, unless no more money could go back anyway."""
     if chain.outcome in SETTLED_BY_CANCELLING:
         return Delivered(f"the chain has ended: {chain.outcome}")
     return Held(f"{what} after chain {chain.chain_uid} closed as {chain.outcome}")

@@ -36,7 +36,9 @@ class Metrics:
             registry=self.registry,
         )
         self._inbox_readable = Gauge(
-            "billing_inbox_readable", "1 when the inbox could be counted for this scrape, else 0", registry=self.registry
+            "billing_inbox_readable",
+            "1: the inbox could be counted for this scrape; 0: it could not",
+            registry=self.registry,
         )
 
     def received(self, source: str, event_type: str | None, outcome: str) -> None:

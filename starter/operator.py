@@ -120,7 +120,8 @@ class Operator:
                 rpc_timeout=UPDATE_TIMEOUT,
             )
         except WorkflowAlreadyStartedError as error:
-            raise OrderRefused(f"chain {chain_uid} is being undone, or was: see {ids.undo_workflow(chain_uid)}") from error
+            undo_id = ids.undo_workflow(chain_uid)
+            raise OrderRefused(f"chain {chain_uid} is being undone, or was: see workflow {undo_id}") from error
         return f"chain {chain_uid} has ended and is undone by {ids.undo_workflow(chain_uid)}"
 
 

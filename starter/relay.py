@@ -29,6 +29,9 @@ BATCH: Final = 50
 PARALLEL: Final = 8
 """Rows delivered at a time: half of the default pool, so that webhooks always find a connection."""
 
+LEASE_SECONDS: Final = 180.0
+"""A batch is done within this also when each call to Temporal runs into its time-out."""
+
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 3_600.0
 OUTAGE_PAUSE_SECONDS: Final = 60.0
@@ -102,7 +105,7 @@ class Relay:
     async def run_once(self) -> int:
         """Claims the rows that are due and delivers them; returns how many were claimed."""
         async with self._store.begin() as tx:
-            rows = await tx.inbox.claim_due(BATCH, self._now())
+            rows = await tx.inbox.claim_due(BATCH, self._now(), lease_seconds=LEASE_SECONDS)
         if rows:
             await asyncio.gather(*(self._deliver(row) for row in rows))
         return len(rows)

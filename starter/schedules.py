@@ -68,7 +68,7 @@ def settlement(settings: Settings) -> Schedule:
 
 
 def sweep(settings: Settings) -> Schedule:
-    """Asks Cal.com for changed bookings every `sweep_interval_seconds`. Overlap: skipped, the next one sees the same."""
+    """Asks Cal.com for changed bookings every `sweep_interval_seconds`. Overlap: skipped, the next sees the same."""
     lookback_seconds = max(SweepWorkflowInput().lookback_seconds, round(3 * settings.sweep_interval_seconds))
     return Schedule(
         action=ScheduleActionStartWorkflow(

@@ -73,7 +73,7 @@ async def register_search_attributes(client: Client, namespace: str, attributes:
     have = await _existing(client, namespace)
     wrong = sorted(name for name, word in attributes.items() if name in have and have[name] != _TYPES[word])
     if wrong:
-        raise ValueError(f"search attributes of namespace {namespace} have another type than needed: {', '.join(wrong)}")
+        raise ValueError(f"search attributes of namespace {namespace} exist with a wrong type: {', '.join(wrong)}")
     missing = {name: word for name, word in attributes.items() if name not in have}
     if not missing:
         return []

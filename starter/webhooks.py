@@ -19,7 +19,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from settings import Settings
 from starter import intake, metrics, temporal
