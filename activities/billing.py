@@ -10,9 +10,11 @@ from temporalio import activity
 from activities.models import ChainRef, CorrectInput
 from domain import ids, ledger
 from domain.chain import ChainStage
+from domain.effects import InvoiceKind
+from domain.ledger import Entry
 
 if TYPE_CHECKING:
-    from store import Store
+    from store import Store, Tx
 
 
 class BillingActivities:
@@ -32,7 +34,18 @@ class BillingActivities:
             await tx.chains.update(chain.chain_uid, stage=ChainStage.CHARGING, waits_for="the charge")
             if quote.gross_minor == 0:
                 return
-            number = await tx.money.issue_invoice(quote, issued_at=now)
+            invoice = await tx.money.next_invoice(
+                InvoiceKind.INVOICE,
+                chain_uid=chain.chain_uid,
+                sequence=1,
+                customer_id=quote.customer_id,
+                currency=quote.currency,
+                net_minor=quote.net_minor,
+                vat_minor=quote.vat_minor,
+                vat_rate_bps=quote.vat_rate_bps,
+                vat_reason=quote.vat_reason,
+                issued_at=now,
+            )
             entry = ledger.billed(
                 chain_uid=chain.chain_uid,
                 customer_id=quote.customer_id,
@@ -40,7 +53,7 @@ class BillingActivities:
                 net_minor=quote.net_minor,
                 vat_minor=quote.vat_minor,
                 effective_at=now,
-                refs={"invoice": number},
+                refs={"invoice": invoice.number},
             )
             if entry is not None:
                 await tx.ledger.post(entry)
@@ -57,16 +70,35 @@ class BillingActivities:
             total = bill.amount_minor if order.given_back_minor is None else order.given_back_minor
             if total <= sum(before):
                 return
-            number = await tx.money.correct_invoice(
-                order.chain_uid, sequence=order.sequence, corrected_gross_minor=total, issued_at=now
-            )
             correction = ledger.invoice_corrected(
                 bill,
                 sequence=order.sequence,
                 total_reversed_before=before,
                 corrected_gross_minor=total,
                 effective_at=now,
-                refs={"invoice": number},
             )
-            if correction is not None:
-                await tx.ledger.post(correction)
+            if correction is None:
+                return
+            number = await self._correction_number(tx, order, correction, now)
+            await tx.ledger.post(correction.model_copy(update={"refs": {"invoice": number}}))
+
+    async def _correction_number(self, tx: Tx, order: CorrectInput, correction: Entry, now: datetime) -> str:
+        """The correction as a document of its own, with the amounts that are posted."""
+        invoice = (await tx.money.invoices(order.chain_uid))[0]
+        vat_minor = sum(
+            posting.amount_minor for posting in correction.postings if posting.debit_account == ledger.VAT_OUTPUT
+        )
+        document = await tx.money.next_invoice(
+            InvoiceKind.CORRECTION,
+            chain_uid=order.chain_uid,
+            sequence=order.sequence,
+            customer_id=invoice.customer_id,
+            currency=invoice.currency,
+            net_minor=correction.amount_minor - vat_minor,
+            vat_minor=vat_minor,
+            vat_rate_bps=invoice.vat_rate_bps,
+            vat_reason=invoice.vat_reason,
+            issued_at=now,
+            corrects=invoice.number,
+        )
+        return document.number

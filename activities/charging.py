@@ -11,6 +11,8 @@ from activities.errors import told_to_temporal
 from activities.lookup import look_first
 from activities.models import ChainRef, ChargeInput, ChargeResult, ChargeStatus, EffectResult, RefundInput
 from domain import ids, ledger
+from domain.effects import ChargeStatus as Stored
+from domain.effects import RefundState
 from domain.model import ParkReason
 from domain.ports import Payment, PaymentGateway, PaymentStatus, Refused
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from store.rows import ChargeRow
 
 AUTHENTICATION = "authentication_required"
+
+UNDER_WAY_OR_DONE = (RefundState.STARTED, RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 class ChargingActivities:
@@ -38,6 +42,7 @@ class ChargingActivities:
                 raise LookupError(f"chain {order.chain_uid} has no quote")
             customer = await tx.catalog.customer(quote.customer_id)
             row = await tx.money.begin_charge(
+                key=ids.charge_key(order.chain_uid, order.attempt),
                 chain_uid=order.chain_uid,
                 attempt=order.attempt,
                 customer_id=customer.id,
@@ -67,7 +72,7 @@ class ChargingActivities:
     async def check_payment(self, chain: ChainRef) -> ChargeResult:
         """What became of the chain's newest payment, asked at Stripe and recorded. Signals are not believed."""
         async with self._store.begin() as tx:
-            row = await tx.money.last_charge(chain.chain_uid)
+            row = last(await tx.money.chain_charges(chain.chain_uid))
             if row is None:
                 raise LookupError(f"chain {chain.chain_uid} has no charge")
             customer = await tx.catalog.customer(row.customer_id)
@@ -102,7 +107,12 @@ class ChargingActivities:
                 return EffectResult()
             async with self._store.begin() as tx:
                 begun = await tx.money.begin_refund(
-                    chain_uid=order.chain_uid, sequence=order.sequence, charge_key=row.key, amount_minor=amount_minor
+                    key=ids.refund_key(order.chain_uid, order.sequence),
+                    chain_uid=order.chain_uid,
+                    sequence=order.sequence,
+                    charge_key=row.key,
+                    currency=row.currency,
+                    amount_minor=amount_minor,
                 )
             refund = None
             if look_first(begun.begun_at):
@@ -119,11 +129,11 @@ class ChargingActivities:
                     )
                 except Refused as refused:
                     async with self._store.begin() as tx:
-                        await tx.money.refuse_refund(begun.key, refused.code)
+                        await tx.money.finish_refund(begun.key, status=RefundState.REFUSED, refusal_code=refused.code)
                     reason = ParkReason.DISPUTED if refused.code == "charge_disputed" else ParkReason.REFUND_REFUSED
                     return EffectResult(refused_code=refused.code, reason=reason)
         async with self._store.begin() as tx:
-            await tx.money.finish_refund(begun.key, status=refund.status.value, refund_id=refund.refund_id)
+            await tx.money.finish_refund(begun.key, status=RefundState(refund.status), refund_id=refund.refund_id)
             charged = await tx.ledger.entry(ids.entry_key("charged", order.chain_uid, row.attempt))
             if charged is None:
                 raise LookupError(f"{row.key} succeeded without a ledger entry")
@@ -152,11 +162,11 @@ class ChargingActivities:
     async def _settled_charge(self, chain_uid: str) -> ChargeRow | EffectResult | None:
         """The charge to refund. One that is still open is looked up, and cancelled so that it cannot succeed."""
         async with self._store.begin() as tx:
-            row = await tx.money.last_charge(chain_uid)
-            if row is None or row.status == "canceled":
+            row = last(await tx.money.chain_charges(chain_uid))
+            if row is None or row.status is Stored.CANCELED:
                 return None
             customer = await tx.catalog.customer(row.customer_id)
-        if row.status == "succeeded":
+        if row.status is Stored.SUCCEEDED:
             return row
         if row.payment_intent_id is not None:
             payment: Payment | None = await self._payments.get_payment(row.payment_intent_id)
@@ -165,7 +175,7 @@ class ChargingActivities:
         if payment is not None and payment.status is PaymentStatus.SUCCEEDED:
             await self._recorded(row, payment)
             async with self._store.begin() as tx:
-                return await tx.money.last_charge(chain_uid)
+                return last(await tx.money.chain_charges(chain_uid))
         if payment is not None and payment.status is not PaymentStatus.CANCELED:
             try:
                 await self._payments.cancel_payment(payment.payment_intent_id, idempotency_key=f"cancel:{row.key}")
@@ -174,7 +184,7 @@ class ChargingActivities:
         async with self._store.begin() as tx:
             await tx.money.finish_charge(
                 row.key,
-                status="canceled",
+                status=Stored.CANCELED,
                 payment_intent_id=payment.payment_intent_id if payment else None,
             )
         return None
@@ -193,14 +203,14 @@ class ChargingActivities:
         given_minor = sum(
             refund.amount_minor
             for refund in refunds
-            if refund.sequence != order.sequence and refund.status in ("started", "pending", "succeeded")
+            if refund.sequence != order.sequence and refund.status in UNDER_WAY_OR_DONE
         )
         return target_minor - given_minor
 
     async def _refused(self, row: ChargeRow, refused: Refused) -> ChargeResult:
         async with self._store.begin() as tx:
             await tx.money.finish_charge(
-                row.key, status="refused", payment_intent_id=refused.object_id, refusal_code=refused.code
+                row.key, status=Stored.REFUSED, payment_intent_id=refused.object_id, refusal_code=refused.code
             )
         status = ChargeStatus.REQUIRES_CUSTOMER if refused.needs_customer else ChargeStatus.REFUSED
         return ChargeResult(status=status, soft=refused.soft, code=refused.code, payment_intent_id=refused.object_id)
@@ -212,10 +222,9 @@ class ChargingActivities:
         async with self._store.begin() as tx:
             if status is ChargeStatus.SUCCEEDED:
                 await self._post(tx, row, payment, now)
-            stored = "refused" if status is ChargeStatus.REQUIRES_CUSTOMER else status.value
             await tx.money.finish_charge(
                 row.key,
-                status="canceled" if payment.status is PaymentStatus.CANCELED else stored,
+                status=_stored(payment, status),
                 payment_intent_id=payment.payment_intent_id,
                 charge_id=payment.charge_id if status is ChargeStatus.SUCCEEDED else None,
                 fee_minor=payment.fee_minor if status is ChargeStatus.SUCCEEDED else None,
@@ -255,6 +264,18 @@ class ChargingActivities:
                 )
             )
         await tx.ledger.post(*entries)
+
+
+def last(rows: list[ChargeRow]) -> ChargeRow | None:
+    """The newest attempt of a chain: only it can be open or have succeeded."""
+    return rows[-1] if rows else None
+
+
+def _stored(payment: Payment, status: ChargeStatus) -> Stored:
+    """The row's status. One that waits for the customer counts as refused until he confirms the same payment."""
+    if payment.status is PaymentStatus.CANCELED:
+        return Stored.CANCELED
+    return Stored.REFUSED if status is ChargeStatus.REQUIRES_CUSTOMER else Stored(status.value)
 
 
 def _status_of(payment: Payment) -> ChargeStatus:

@@ -29,7 +29,7 @@ class CommissionActivities:
             quote = await tx.chains.quote(chain.chain_uid)
             if quote is None:
                 raise LookupError(f"chain {chain.chain_uid} has no quote")
-            await tx.money.accrue(quote)
+            await tx.money.accrue(chain.chain_uid, quote.levels, quote.matures_at)
             await tx.chains.update(
                 chain.chain_uid,
                 stage=ChainStage.HOLD,
@@ -78,7 +78,7 @@ class CommissionActivities:
             if quote is None or booking is None:
                 raise LookupError(f"chain {ref.chain_uid} has no quote or booking")
             matures_at = booking.end_at + timedelta(days=int(quote.price["hold_days"]))
-            await tx.money.set_matures_at(ref.chain_uid, matures_at)
+            await tx.money.move_maturity(ref.chain_uid, matures_at)
             await tx.chains.update(
                 ref.chain_uid,
                 stage=ChainStage.HOLD,
@@ -94,9 +94,8 @@ class CommissionActivities:
             quote = await tx.chains.quote(chain.chain_uid)
             if quote is None:
                 raise LookupError(f"chain {chain.chain_uid} has no quote")
-            await tx.money.mature(chain.chain_uid)
+            rows = [row for row in await tx.money.mature(chain.chain_uid) if row.owed_minor > 0]
             await tx.chains.update(chain.chain_uid, stage=ChainStage.PAYOUT, waits_for="the transfers")
-            rows = [row for row in await tx.money.commissions(chain.chain_uid) if row.owed_minor > 0]
         own = [row for row in rows if row.payout_mode is PayoutMode.PER_BOOKING]
         return MatureResult(
             currency=quote.currency,

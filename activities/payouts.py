@@ -12,7 +12,8 @@ from activities.lookup import look_first
 from activities.models import EffectResult, TransferInput
 from activities.transfers import TransferSender
 from domain import ids, ledger
-from domain.model import CommissionStatus, ParkReason
+from domain.effects import EffectStatus
+from domain.model import ParkReason
 from domain.ports import PaymentGateway, Refused
 
 if TYPE_CHECKING:
@@ -32,20 +33,21 @@ class PayoutActivities:
 
         Not ready or refused is a result: the commission stays owed and the customer's money is not touched.
         """
+        key = ids.transfer_key(order.chain_uid, order.reseller_id)
         async with self._store.begin() as tx:
-            rows = [
-                row
-                for row in await tx.money.commissions(order.chain_uid)
-                if row.reseller_id == order.reseller_id and row.status is not CommissionStatus.REVERSED
-            ]
-            amount_minor = sum(row.owed_minor for row in rows)
-            if amount_minor == 0:
-                return EffectResult()
-            refused = await self._sender.not_ready(tx, order.reseller_id)
-            if refused is not None:
-                return refused
-            charge = await tx.money.last_charge(order.chain_uid)
-            row = await tx.money.begin_booking_transfer(order.chain_uid, order.reseller_id)
+            account = await self._sender.destination(tx, order.reseller_id)
+            if isinstance(account, EffectResult):
+                return account
+            charges = await tx.money.chain_charges(order.chain_uid)
+            row = await tx.money.begin_booking_transfer(
+                key=key,
+                chain_uid=order.chain_uid,
+                reseller_id=order.reseller_id,
+                destination_account_id=account,
+            )
+        if row is None:
+            return EffectResult()
+        charge = charges[-1] if charges else None
         return await self._sender.send(
             row, group=order.chain_uid, source_charge_id=charge.charge_id if charge is not None else None
         )
@@ -58,7 +60,7 @@ class PayoutActivities:
         if row is None:
             return EffectResult()
         with told_to_temporal():
-            if row.status != "succeeded":
+            if row.status is not EffectStatus.SUCCEEDED:
                 found = await self._payments.find_transfer(transfer_group=order.chain_uid, idempotency_key=row.key)
                 if found is None:
                     return EffectResult()
@@ -72,7 +74,16 @@ class PayoutActivities:
         if rest_minor <= 0 or row.transfer_id is None:
             return EffectResult()
         async with self._store.begin() as tx:
-            begun = await tx.money.begin_reversal(row.key, amount_minor=rest_minor)
+            before = await tx.money.reversals(row.key)
+            open_one = next((one for one in before if one.status is not EffectStatus.SUCCEEDED), None)
+            sequence = open_one.sequence if open_one else len(before) + 1
+            begun = await tx.money.begin_reversal(
+                key=ids.reversal_key(row.key, sequence),
+                transfer_key=row.key,
+                chain_uid=row.chain_uid,
+                sequence=sequence,
+                amount_minor=rest_minor,
+            )
         reversal = None
         if look_first(begun.begun_at):
             reversal = await self._payments.find_reversal(transfer_id=row.transfer_id, idempotency_key=begun.key)
@@ -83,10 +94,10 @@ class PayoutActivities:
                 )
             except Refused as refused:
                 async with self._store.begin() as tx:
-                    await tx.money.refuse_reversal(begun.key, refused.code)
+                    await tx.money.finish_reversal(begun.key, status=EffectStatus.REFUSED, refusal_code=refused.code)
                 return EffectResult(refused_code=refused.code, reason=ParkReason.REVERSAL_REFUSED)
         async with self._store.begin() as tx:
-            await tx.money.finish_reversal(begun.key, reversal_id=reversal.reversal_id)
+            await tx.money.finish_reversal(begun.key, status=EffectStatus.SUCCEEDED, reversal_id=reversal.reversal_id)
             transferred = await tx.ledger.entry(ids.entry_key("transferred", row.key))
             if transferred is None:
                 raise LookupError(f"{row.key} succeeded without a ledger entry")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -18,11 +19,15 @@ from activities.models import (
     SettleInput,
 )
 from activities.transfers import TransferSender
+from domain import ids
+from domain.effects import SettlementStatus
 from domain.ports import PaymentGateway
 from domain.pricing import period_bounds
 
 if TYPE_CHECKING:
     from store import Store
+
+UNPAID = (SettlementStatus.OPEN, SettlementStatus.PARKED)
 
 
 class SettlementActivities:
@@ -52,7 +57,7 @@ class SettlementActivities:
             claims=tuple(
                 Claimed(reseller_id=row.reseller_id, currency=row.currency, amount_minor=row.amount_minor)
                 for row in rows
-                if row.status in ("open", "parked") and row.amount_minor > 0
+                if row.status in UNPAID and row.amount_minor > 0
             ),
         )
 
@@ -60,15 +65,21 @@ class SettlementActivities:
     async def progress(self, period: str) -> Progress:
         async with self._store.begin() as tx:
             rows = await tx.settlements.of(period)
-        counts = {word: sum(1 for row in rows if row.status == word) for word in ("open", "paid", "parked")}
-        return Progress(**counts)
+        counts = Counter(row.status for row in rows)
+        return Progress(
+            open=counts[SettlementStatus.OPEN],
+            paid=counts[SettlementStatus.PAID],
+            parked=counts[SettlementStatus.PARKED],
+        )
 
     @activity.defn
     async def park(self, order: ParkSettlementInput) -> None:
         async with self._store.begin() as tx:
-            await tx.settlements.park(
-                order.period, order.reseller_id, order.currency, reason=order.reason, detail=order.detail
-            )
+            row = await tx.settlements.get(order.period, order.reseller_id, order.currency)
+            if row is not None:
+                await tx.settlements.finish(
+                    row.id, status=SettlementStatus.PARKED, reason=order.reason, detail=order.detail
+                )
 
     @activity.defn
     async def log_retry(self, line: LogInput) -> None:
@@ -90,14 +101,21 @@ class SettlementPayments:
             row = await tx.settlements.get(order.period, order.reseller_id, order.currency)
             if row is None:
                 raise ApplicationError("no such settlement", type="SetupError", non_retryable=True)
-            refused = await self._sender.not_ready(tx, order.reseller_id)
-            if refused is not None:
-                return refused
-            transfer = await tx.settlements.begin(row.id)
+            account = await self._sender.destination(tx, order.reseller_id)
+            if isinstance(account, EffectResult):
+                return account
+            transfer = await tx.settlements.begin(
+                row.id,
+                key=ids.settlement_transfer_key(order.period, order.reseller_id, order.currency),
+                destination_account_id=account,
+            )
+            if transfer is None:
+                await tx.settlements.finish(row.id, status=SettlementStatus.CARRIED_OVER)
+                return EffectResult()
         result = await self._sender.send(
             transfer, group=f"settlement-{order.period}-{order.reseller_id}", source_charge_id=None
         )
         if result.refused_code is None:
             async with self._store.begin() as tx:
-                await tx.settlements.finish(row.id)
+                await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from domain.ports import CalBooking, CalendarGateway
 
 if TYPE_CHECKING:
     from store import Store
+
+CURSOR = "calcom-bookings"
 
 PAGE = 100
 FIRST_LOOK_BACK = timedelta(days=7)
@@ -32,7 +35,7 @@ class SweepActivities:
         """
         begun_at = datetime.now(UTC)
         async with self._store.begin() as tx:
-            mark = await tx.inbox.sweep_mark()
+            mark = await tx.inbox.cursor(CURSOR)
         since = (mark or begun_at - FIRST_LOOK_BACK) - timedelta(seconds=order.lookback_seconds)
         seen = new = skip = 0
         while True:
@@ -41,14 +44,26 @@ class SweepActivities:
             async with self._store.begin() as tx:
                 for booking in page.bookings:
                     seen += 1
-                    new += await tx.inbox.add_seen(booking.uid, _version(booking))
+                    new += await tx.inbox.add(
+                        f"sweep:{booking.uid}:{_version(booking)}", "sweep", "booking_seen", booking.uid, _news(booking)
+                    )
             activity.heartbeat(seen)
             if not page.has_more:
                 break
             skip += PAGE
         async with self._store.begin() as tx:
-            await tx.inbox.set_sweep_mark(begun_at)
+            await tx.inbox.set_cursor(CURSOR, begun_at)
         return SweepResult(seen=seen, new=new)
+
+
+def _news(booking: CalBooking) -> bytes:
+    """Body of the inbox row: what the relay needs to find the booking's chain. No personal data."""
+    facts = {
+        "status": booking.status.value,
+        "rescheduled_from_uid": booking.rescheduled_from_uid,
+        "rescheduled_to_uid": booking.rescheduled_to_uid,
+    }
+    return json.dumps(facts).encode()
 
 
 def _version(booking: CalBooking) -> str:

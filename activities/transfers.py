@@ -9,6 +9,7 @@ from activities.errors import told_to_temporal
 from activities.lookup import look_first
 from activities.models import EffectResult
 from domain import ledger
+from domain.effects import EffectStatus
 from domain.model import ParkReason
 from domain.ports import PaymentGateway, Refused, Transfer
 
@@ -26,18 +27,18 @@ class TransferSender:
         self._store = store
         self._payments = payments
 
-    async def not_ready(self, tx: Tx, reseller_id: str) -> EffectResult | None:
-        """Why a reseller cannot be paid by our own data, or None."""
+    async def destination(self, tx: Tx, reseller_id: str) -> str | EffectResult:
+        """The reseller's connected account, or why he cannot be paid by our own data."""
         reseller = await tx.catalog.reseller(reseller_id)
         if reseller.paused:
             return EffectResult(refused_code="reseller_paused", reason=NOT_READY)
         if reseller.stripe_account_id is None:
             return EffectResult(refused_code="no_connected_account", reason=NOT_READY)
-        return None
+        return reseller.stripe_account_id
 
     async def send(self, row: TransferRow, *, group: str, source_charge_id: str | None) -> EffectResult:
         """Transfer what `row` says, unless it was done already. The account is read again before the money moves."""
-        if row.status == "succeeded":
+        if row.status is EffectStatus.SUCCEEDED:
             return EffectResult(amount_minor=row.amount_minor)
         with told_to_temporal():
             transfer = await self._find(row, group)
@@ -57,7 +58,7 @@ class TransferSender:
                     )
                 except Refused as refused:
                     async with self._store.begin() as tx:
-                        await tx.money.refuse_transfer(row.key, refused.code)
+                        await tx.money.finish_transfer(row.key, status=EffectStatus.REFUSED, refusal_code=refused.code)
                     reason = NOT_READY if refused.code == "account_not_ready" else ParkReason.TRANSFER_REFUSED
                     return EffectResult(refused_code=refused.code, reason=reason)
         await self._record(row, transfer)
@@ -65,13 +66,13 @@ class TransferSender:
 
     async def _find(self, row: TransferRow, group: str) -> Transfer | None:
         """A refused or old attempt may have been done all the same: its key is looked up first."""
-        if row.status == "refused" or look_first(row.begun_at):
+        if row.status is EffectStatus.REFUSED or look_first(row.begun_at):
             return await self._payments.find_transfer(transfer_group=group, idempotency_key=row.key)
         return None
 
     async def _record(self, row: TransferRow, transfer: Transfer) -> None:
         async with self._store.begin() as tx:
-            await tx.money.finish_transfer(row.key, transfer_id=transfer.transfer_id)
+            await tx.money.finish_transfer(row.key, status=EffectStatus.SUCCEEDED, transfer_id=transfer.transfer_id)
             await tx.ledger.post(
                 ledger.transferred(
                     transfer_key=row.key,

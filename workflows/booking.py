@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
     from activities.billing import BillingActivities
@@ -20,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
         ChargeInput,
         ChargeResult,
         ChargeStatus,
+        MoveResult,
         QuoteFacts,
         RecordInput,
         TermsCause,
@@ -175,7 +177,7 @@ class BookingWorkflow(ChainControl):
             self.options.step_timeout_seconds, f"Read booking {self.booking_uid} from Cal.com"
         )
 
-        facts = await self.until_done(
+        facts: BookingFacts = await self.until_done(
             lambda: workflow.execute_activity_method(IntakeActivities.read_booking, ref, **options), "read the booking"
         )
         self.booking_uid = facts.booking_uid
@@ -211,7 +213,7 @@ class BookingWorkflow(ChainControl):
             facts = await self._read()
             if facts.status in GONE:
                 raise Leave(ChainOutcome.CANCELLED, "cancelled before it was billed")
-        quote = answer.quote
+        quote: QuoteFacts = answer.quote
         self.customer_id, self.reseller_id = quote.customer_id, quote.reseller_id
         self.currency, self.gross_minor = quote.currency, quote.gross_minor
         self.note(f"quoted {visibility.money(quote.gross_minor, quote.currency)} for customer {quote.customer_id}")
@@ -250,7 +252,7 @@ class BookingWorkflow(ChainControl):
             stage = ChainStage.AWAITING_CHARGE if quote.charge_at > workflow.now() else ChainStage.CHARGING
             self.enter(stage, *self._quoted_attributes(quote))
 
-    def _quoted_attributes(self, quote: QuoteFacts) -> list[object]:
+    def _quoted_attributes(self, quote: QuoteFacts) -> list[SearchAttributeUpdate[Any]]:
         return [
             visibility.CUSTOMER.value_set(quote.customer_id),
             visibility.RESELLER.value_set(quote.reseller_id or "platform"),
@@ -337,11 +339,11 @@ class BookingWorkflow(ChainControl):
             result = await self._check_payment()
         return result
 
-    async def _wait_for_payment(self, until: object, what: str) -> None:
+    async def _wait_for_payment(self, until: datetime, what: str) -> None:
         """Like `wait`, but news of the booking stay for the hold: money under way cannot be called back."""
         changed, self._booking_changed = self._booking_changed, False
         try:
-            await self.wait(until, what)  # type: ignore[arg-type]
+            await self.wait(until, what)
         finally:
             self._booking_changed = self._booking_changed or changed
 
@@ -438,8 +440,8 @@ class BookingWorkflow(ChainControl):
         await self.compensations.give_back(self.corrections, self.given_back_minor)
         self.note(f"gave back {visibility.money(self.given_back_minor - before, self._money())}")
 
-    async def _move(self, facts: BookingFacts) -> object:
-        moved = await self.until_done(
+    async def _move(self, facts: BookingFacts) -> datetime:
+        moved: MoveResult = await self.until_done(
             lambda: workflow.execute_local_activity_method(
                 CommissionActivities.move,
                 BookingRef(chain_uid=self.chain_uid, booking_uid=facts.booking_uid),
@@ -525,5 +527,5 @@ class BookingWorkflow(ChainControl):
     def _money(self) -> str:
         return self.currency or "EUR"
 
-    def _database(self) -> dict[str, object]:
+    def _database(self) -> dict[str, Any]:
         return policies.database_step(self.options.step_timeout_seconds)

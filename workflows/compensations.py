@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 
@@ -102,5 +102,5 @@ class Compensations:
     def _correction(self, sequence: int, given_back_minor: int | None) -> CorrectInput:
         return CorrectInput(chain_uid=self._chain.chain_uid, sequence=sequence, given_back_minor=given_back_minor)
 
-    def _database(self) -> dict[str, object]:
+    def _database(self) -> dict[str, Any]:
         return policies.database_step(self._chain.options.step_timeout_seconds)

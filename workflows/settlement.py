@@ -10,7 +10,7 @@ from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.models import ClaimInput, LogInput, ParkSettlementInput, SettleInput
+    from activities.models import ClaimInput, EffectResult, LogInput, ParkSettlementInput, SettleInput
     from activities.settlements import SettlementActivities, SettlementPayments
     from domain import ids
     from domain.chain import ChainStage
@@ -158,7 +158,7 @@ class ResellerSettlementWorkflow(ChainControl):
             start.options.step_timeout_seconds, f"Transfer {amount} for {start.period} to reseller {start.reseller_id}"
         )
         while True:
-            result = await self.until_done(
+            result: EffectResult = await self.until_done(
                 lambda: workflow.execute_activity_method(SettlementPayments.pay, self._order, **step), "transfer"
             )
             if result.refused_code is None:
