@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from domain.chain import ChainOutcome, ChainStage
+from domain.effects import (
+    ChargeStatus as ChargeStatus,
+)
+from domain.effects import (
+    EffectStatus as EffectStatus,
+)
+from domain.effects import (
+    InboxStatus as InboxStatus,
+)
+from domain.effects import (
+    InvoiceKind as InvoiceKind,
+)
+from domain.effects import (
+    RefundState as RefundState,
+)
+from domain.effects import (
+    SettlementStatus as SettlementStatus,
+)
+from domain.effects import (
+    TransferKind as TransferKind,
+)
 from domain.model import CommissionStatus, Frozen, JsonDict, ParkReason, PayoutMode, UtcDatetime
 from domain.ports import BookingStatus
 
@@ -44,72 +64,6 @@ class CatalogRefused(StoreError):
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("\n".join(errors))
         self.errors = tuple(errors)
-
-
-class ChargeStatus(StrEnum):
-    """`started → processing → succeeded | refused | canceled`; a refused one may still succeed (SCA: same intent)."""
-
-    STARTED = "started"
-    """The intent is recorded; whether Stripe did it is not known yet."""
-    PROCESSING = "processing"
-    SUCCEEDED = "succeeded"
-    REFUSED = "refused"
-    CANCELED = "canceled"
-
-
-class RefundState(StrEnum):
-    """`started → pending → succeeded | failed | canceled | refused`; a succeeded one may still turn `failed`.
-
-    A refused one is `started` again when it is begun again.
-    """
-
-    STARTED = "started"
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    """Stripe could not deliver it: the money is back on the platform's balance."""
-    CANCELED = "canceled"
-    REFUSED = "refused"
-
-
-class EffectStatus(StrEnum):
-    """Of a transfer or a transfer reversal. A refused one is `started` again when it is begun again."""
-
-    STARTED = "started"
-    SUCCEEDED = "succeeded"
-    REFUSED = "refused"
-
-
-class TransferKind(StrEnum):
-    BOOKING = "booking"
-    SETTLEMENT = "settlement"
-
-
-class InvoiceKind(StrEnum):
-    INVOICE = "invoice"
-    CORRECTION = "correction"
-
-
-class SettlementStatus(StrEnum):
-    OPEN = "open"
-    """Claimed, not paid yet."""
-    PAID = "paid"
-    CARRIED_OVER = "carried_over"
-    """Not paid this month; its lines go into the next claim."""
-    PARKED = "parked"
-    """Waits for a person, with a reason."""
-
-
-class InboxStatus(StrEnum):
-    RECEIVED = "received"
-    """To be delivered, now or at `next_attempt_at`."""
-    DELIVERED = "delivered"
-    IGNORED = "ignored"
-    """Genuine, and of a type that nothing here reacts to."""
-    NOT_UNDERSTOOD = "not_understood"
-    """Genuine, but its content could not be read."""
-    HELD = "held"
-    """Retried in vain; waits for a person."""
 
 
 class ChainRow(Frozen):
