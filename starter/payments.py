@@ -80,7 +80,7 @@ def _object(raw: bytes) -> Mapping[str, Any]:
 
 
 async def _chain_uid(tx: Tx, event: VerifiedEvent) -> str | None:
-    """The chain by Stripe's ids, else by the metadata that we wrote: refunds and disputes by hand carry none of ours."""
+    """The chain by Stripe's ids, else by metadata: refunds and disputes made by hand carry none of ours."""
     for name in ("payment_intent", "charge", "refund"):
         stripe_id = event.related.get(name)
         chain_uid = None if stripe_id is None else await tx.money.chain_of_object(stripe_id)
