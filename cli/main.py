@@ -130,12 +130,13 @@ def settle(
     wait_seconds: Annotated[
         int, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait for the result.")
     ] = 300,
+    early: Annotated[bool, typer.Option("--early", help="Also a month that is not over yet.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Settle a month's matured commissions now. Running it again pays nothing twice."""
     from cli import orders
 
-    orders.settle(month, by=by, wait_seconds=wait_seconds, as_json=as_json)
+    orders.settle(month, by=by, wait_seconds=wait_seconds, early=early, as_json=as_json)
 
 
 @app.command()

@@ -23,8 +23,8 @@ PLAIN_WIDTH = 200
 def console() -> Console:
     """Made anew for each command, so that it writes to the standard output of that moment."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=PLAIN_WIDTH, no_color=True)
+        return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, width=PLAIN_WIDTH, no_color=True)
 
 
 def print_json(value: Any) -> None:

@@ -40,6 +40,11 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def exit_with(code: int) -> typer.Exit:
+    """To raise where everything was said already."""
+    return typer.Exit(code)
+
+
 def settings() -> Settings:
     """Settings from the environment, `.env` or a running `billing up`; ends with exit code 2 where they don't do."""
     adopted = local_state.adopt()
