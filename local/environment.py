@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from local import ports
+from local import files, ports
 from local.postgres import EmbeddedPostgres
 from local.temporal import LocalTemporal
 from local.tree import ChildSpec, ProcessTree, Restart, answers, listens
-from settings import Settings
+from settings import Settings, documented
 from workflows.visibility import SEARCH_ATTRIBUTES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +46,9 @@ class Wishes:
     stripe_options: tuple[str, ...] = ()
     calcom_options: tuple[str, ...] = ("--rate-limit", "0")
     """The demo plants hundreds of bookings at once, which Cal.com's 120 requests a minute would stretch to minutes."""
+    isolated: bool = False
+    """True: only DATABASE_URL counts of what the environment variables and a `.env` file say. For what plays with money
+    and must not reach anybody's real accounts."""
 
 
 ANY_PORTS = Wishes(temporal_port=0, ui_port=0, webhook_port=0, stripe_port=0, calcom_port=0, persistent=False)
@@ -95,10 +98,11 @@ class Environment:
         webhook_port = ports.choose(self.wishes.webhook_port, what="the webhook app", say=self._say)
         webhooks = f"http://{ports.LOOPBACK}:{webhook_port}"
         self.env = {
+            **(_defaults() if self.wishes.isolated else {}),
             "DATABASE_URL": os.environ.get("DATABASE_URL") or self._start_postgres(),
             "WEBHOOK_PORT": str(webhook_port),
-            "STRIPE_WEBHOOK_SECRET": os.environ.get("STRIPE_WEBHOOK_SECRET") or f"whsec_{secrets.token_hex(16)}",
-            "CALCOM_WEBHOOK_SECRET": os.environ.get("CALCOM_WEBHOOK_SECRET") or secrets.token_hex(16),
+            "STRIPE_WEBHOOK_SECRET": self._given("STRIPE_WEBHOOK_SECRET") or f"whsec_{secrets.token_hex(16)}",
+            "CALCOM_WEBHOOK_SECRET": self._given("CALCOM_WEBHOOK_SECRET") or secrets.token_hex(16),
         }
         self.addresses["webhook app"] = webhooks
         self.addresses["database"] = self.env["DATABASE_URL"].rsplit("@", 1)[-1]
@@ -122,22 +126,26 @@ class Environment:
     def webhook_url(self) -> str:
         return self.addresses["webhook app"]
 
-    def write_env_file(self) -> Path:
-        """All settings as KEY=value lines that only the owner can read, for `billing` in another terminal."""
-        path = self.state_dir / "env"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.writelines(f"{name}={value}\n" for name, value in self.env.items())
+    def write_env_file(self, folder: Path | None = None) -> Path:
+        """All settings as KEY=value lines that only the owner can read, for `billing` in another terminal.
+
+        Named `env`, in the state directory or in `folder`. What was there before is replaced.
+        """
+        path = (folder or self.state_dir) / "env"
+        files.write_whole(path, "".join(f"{name}={value}\n" for name, value in self.env.items()))
         return path
 
     # --- parts ---
+
+    def _given(self, name: str) -> str | None:
+        return None if self.wishes.isolated else os.environ.get(name)
 
     def _start_postgres(self) -> str:
         server = EmbeddedPostgres(self.state_dir, self.wishes.postgres_port, say=self._say)
         return self._tree.start_service("postgres", server)
 
     def _reach_temporal(self) -> None:
-        given = os.environ.get("TEMPORAL_ADDRESS")
+        given = self._given("TEMPORAL_ADDRESS")
         if given:
             self.env["TEMPORAL_ADDRESS"] = self.addresses["temporal"] = given
             self.env["TEMPORAL_NAMESPACE"] = os.environ.get("TEMPORAL_NAMESPACE", "default")
@@ -154,7 +162,7 @@ class Environment:
         self.ui_url = self.addresses["temporal web ui"] = server.ui_url
 
     def _reach_stripe(self, webhooks: str) -> None:
-        given = os.environ.get("STRIPE_SECRET_KEY")
+        given = self._given("STRIPE_SECRET_KEY")
         if given:
             self.env["STRIPE_SECRET_KEY"] = given
             return
@@ -165,7 +173,7 @@ class Environment:
         self.addresses["stripe sandbox"] = url
 
     def _reach_calcom(self, webhooks: str) -> None:
-        given = os.environ.get("CALCOM_API_KEY")
+        given = self._given("CALCOM_API_KEY")
         if given:
             self.env["CALCOM_API_KEY"] = given
             return
@@ -192,3 +200,11 @@ class Environment:
                 restart=Restart.ON_CRASH,
             )
         )
+
+
+def _defaults() -> dict[str, str]:
+    """Every setting's own default, said aloud, so that children don't find another one in their environment."""
+    return {
+        **{name: default for name, _, default, _ in documented() if default not in ("", "required")},
+        "TEMPORAL_API_KEY": "",
+    }

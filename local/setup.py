@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ async def set_up(settings: Settings, catalogue: Path | None, *, provision: bool,
     provisioned: list[str] = []
     async with Store(settings.sqlalchemy_url, pool_size=4) as store:
         if catalogue is not None:
-            changes = await apply_catalogue(store, catalogue.read_text(encoding="utf-8"), by=by)
+            text = await asyncio.to_thread(catalogue.read_text, encoding="utf-8")
+            changes = await apply_catalogue(store, text, by=by)
         if provision:
             payments = StripeGateway(
                 secret_key=settings.stripe_secret_key.get_secret_value(),
@@ -85,15 +87,16 @@ async def provision_stripe(store: Store, payments: PaymentGateway) -> list[str]:
         stripe_id = row.stripe_customer_id or await payments.create_customer(
             customer_id=row.customer_id, idempotency_key=f"customer:{row.customer_id}"
         )
-        method_id = None
+        async with store.begin() as tx:
+            await tx.catalog.set_stripe_customer(row.customer_id, stripe_id)
         if row.payment_method_source is not None:
             method_id = await payments.attach_payment_method(
                 stripe_customer_id=stripe_id,
                 payment_method=row.payment_method_source,
                 idempotency_key=f"method:{row.customer_id}:{row.payment_method_source}",
             )
-        async with store.begin() as tx:
-            await tx.catalog.set_stripe_customer(row.customer_id, stripe_id, method_id)
+            async with store.begin() as tx:
+                await tx.catalog.set_stripe_customer(row.customer_id, stripe_id, method_id)
         done.append(row.customer_id)
     for reseller in resellers:
         account = await payments.create_account(
