@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 
 from domain import ids
+from domain.catalog import parse_catalog
 from domain.chain import ChainOutcome, ChainStage
 from domain.model import ParkReason
 from settings import Settings
@@ -21,9 +22,16 @@ from starter.metrics import Metrics
 from starter.relay import Relay
 from starter.webhooks import Deps, create_app
 from store import Store
-from store.rows import InboxRow, InboxStatus
+from store.rows import ChargeStatus, InboxRow, InboxStatus, RefundState
 from tests.starter.bodies import CALCOM_SECRET, STRIPE_SECRET, calcom_headers, stripe_headers
 from tests.starter.fake_temporal import FakeTemporal
+
+CATALOG = """
+version: 1
+platform: {name: Example Platform, country: DE, currency: EUR}
+customers:
+  - {id: cus-1, name: Example Practice, email: practice@example.com}
+"""
 
 
 @dataclass
@@ -111,6 +119,34 @@ class World:
             await self.temporal.start_workflow(None, None, id=ids.booking_workflow(uid), id_reuse_policy=reject)
         running = stage is not ChainStage.CLOSED if is_running is None else is_running
         self.temporal.workflows[ids.booking_workflow(uid)].is_running = running
+
+    async def charge(
+        self, uid: str, status: ChargeStatus, *, payment_intent_id: str | None = "pi_1", charge_id: str | None = None
+    ) -> None:
+        """The chain's first charge, as its steps would have recorded it."""
+        async with self.store.begin() as tx:
+            await tx.catalog.apply(parse_catalog(CATALOG), source_sha="0" * 64, applied_by="tests")
+            key = ids.charge_key(uid, 1)
+            await tx.money.begin_charge(
+                key=key, chain_uid=uid, attempt=1, customer_id="cus-1", currency="EUR", amount_minor=5_831
+            )
+            if status is not ChargeStatus.STARTED:
+                await tx.money.finish_charge(
+                    key, status=status, payment_intent_id=payment_intent_id, charge_id=charge_id
+                )
+
+    async def refund(self, uid: str, status: RefundState, amount_minor: int, refund_id: str | None) -> None:
+        async with self.store.begin() as tx:
+            await tx.money.begin_refund(
+                key=ids.refund_key(uid, 1),
+                chain_uid=uid,
+                sequence=1,
+                charge_key=ids.charge_key(uid, 1),
+                currency="EUR",
+                amount_minor=amount_minor,
+            )
+            if status is not RefundState.STARTED:
+                await tx.money.finish_refund(ids.refund_key(uid, 1), status=status, refund_id=refund_id)
 
     def signals(self, uid: str) -> list[str]:
         return self.temporal.signals(ids.booking_workflow(uid))
