@@ -29,6 +29,20 @@ from tests.starter.fake_temporal import FakeTemporal
 CATALOG = """
 version: 1
 platform: {name: Example Platform, country: DE, currency: EUR}
+resellers: []
+price_books:
+  - id: platform
+    owner: {kind: platform}
+    version: 1
+    effective_from: 2020-01-01
+    currency: EUR
+    prices:
+      - kind: fixed
+        net_minor: 4900
+        charge_moment: at_booking
+        hold_days: 1
+        vat_rate_bps: 1900
+        terms: {free_until_hours_before: 24, late_fee_bps: 5000, no_show_fee_bps: 10000}
 customers:
   - {id: cus-1, name: Example Practice, email: practice@example.com}
 """
