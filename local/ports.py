@@ -63,6 +63,11 @@ def choose(
             break
     else:
         chosen = any_free(host, exclude)
-    if chosen != wanted and say is not None:
-        say(f"Port {wanted} is taken, so {what} listens on {chosen}.")
+    tell(wanted, chosen, what=what, say=say)
     return chosen
+
+
+def tell(wanted: int, chosen: int, *, what: str, say: Callable[[str], object] | None) -> None:
+    """Say that another port than the wanted one is in use, if it is so."""
+    if wanted not in (0, chosen) and say is not None:
+        say(f"Port {wanted} is taken, so {what} listens on {chosen}.")

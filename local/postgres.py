@@ -36,6 +36,7 @@ DATABASE = "billing"
 
 _START_TIMEOUT_SECONDS = 60.0  # recovery after a crash replays up to max_wal_size
 _ATTACH_TIMEOUT_SECONDS = 20.0
+_CONNECT_TIMEOUT_SECONDS = 3
 _LOCK_TIMEOUT_SECONDS = 120.0
 _STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
 _STILL_DYING = ("is another postmaster", "is another postgres", "pre-existing shared memory", "lock file")
@@ -249,6 +250,7 @@ class EmbeddedPostgres:
             server = processes.identify(started.pid)
             while started.poll() is None and time.monotonic() < deadline:
                 if self._answers(home):
+                    ports.tell(self._wanted_port, port, what="PostgreSQL", say=self._say)
                     return server or Identity(started.pid, "")
                 time.sleep(0.05)
             said = files.text_from(self._log, log_offset)
@@ -274,7 +276,7 @@ class EmbeddedPostgres:
                 wanted = int((self._own / "port").read_text())
         if wanted in refused:
             wanted = 0
-        return ports.choose(wanted, what="PostgreSQL", exclude=refused, say=self._say)
+        return ports.choose(wanted, what="PostgreSQL", exclude=refused)
 
     def _drop_stale_pid_file(self, home: Home) -> None:
         """Remove a pid file whose process is not this server, where PostgreSQL itself would refuse to start.
@@ -303,7 +305,7 @@ class EmbeddedPostgres:
         if self._binaries is None:
             raise PostgresError("The embedded PostgreSQL was not started")
         options = " require_auth=scram-sha-256" if self._binaries.major >= 16 else ""
-        target = f"host={ports.LOOPBACK} port={self.port} user={USER} dbname={database} connect_timeout=3{options}"
+        target = f"host={ports.LOOPBACK} port={self.port} user={USER} dbname={database} connect_timeout={_CONNECT_TIMEOUT_SECONDS}{options}"
         return subprocess.run(
             [self._binaries.path("psql"), "-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", target],
             input=script,

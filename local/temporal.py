@@ -214,10 +214,15 @@ class LocalTemporal:
     def _choose_ports(self, refused: set[int]) -> tuple[int, int]:
         """The ports of the last run where they are free, so that a restart keeps the address that clients know."""
         wanted = self._ports or self._wanted
-        port = ports.choose(0 if wanted[0] in refused else wanted[0], what="Temporal", exclude=refused, say=self._say)
+        port = ports.choose(0 if wanted[0] in refused else wanted[0], what="Temporal", exclude=refused)
         promised = {*refused, port}
         ui_wanted = 0 if wanted[1] in refused else wanted[1]
-        return port, ports.choose(ui_wanted, what="the Temporal Web UI", exclude=promised, say=self._say)
+        return port, ports.choose(ui_wanted, what="the Temporal Web UI", exclude=promised)
+
+    def _tell_ports(self) -> None:
+        """Once it is certain: a port that was free a moment ago can be lost to somebody else."""
+        ports.tell(self._wanted[0], self.port, what="Temporal", say=self._say)
+        ports.tell(self._wanted[1], self.ui_port, what="the Temporal Web UI", say=self._say)
 
     def _launch(self) -> Identity:
         program = find_temporal()
@@ -242,6 +247,7 @@ class LocalTemporal:
                 self._write_record(server)  # at once: a server whose starter is killed now is still found
             while started.poll() is None and time.monotonic() < deadline:
                 if not ports.is_free(self.port) and self.is_alive() and started.poll() is None:
+                    self._tell_ports()
                     return server or Identity(started.pid, "")
                 time.sleep(0.03)
             said = files.text_from(self._log, offset)

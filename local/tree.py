@@ -48,6 +48,7 @@ __all__ = [
     "listens",
 ]
 
+_DYING_SECONDS = 1.0  # a process that was just killed still counts as living for a moment
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -108,10 +109,11 @@ class ProcessTree:
             self._state_dir.mkdir(parents=True, exist_ok=True)
             path = self._state_dir / "tree.lock"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            deadline = time.monotonic() + self._grace_seconds + 10
+            begun = time.monotonic()
             while not _lock_now(descriptor):
                 holder = _holder(path)
-                if holder is not None or time.monotonic() > deadline:
+                patience_seconds = self._grace_seconds + 10 if holder is None else _DYING_SECONDS
+                if time.monotonic() - begun > patience_seconds:
                     os.close(descriptor)
                     who = f"process {holder.pid}" if holder is not None else "the guard of an earlier run"
                     raise TreeBusy(f"Everything in {self._state_dir} is run by {who} already: stop it first.")

@@ -156,6 +156,7 @@ def test_a_server_that_hangs_is_replaced(
     server: EmbeddedPostgres, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.postgres._ATTACH_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("local.postgres._CONNECT_TIMEOUT_SECONDS", 2)
     monkeypatch.setattr("local.postgres._STOP_STEPS", ((signal.SIGKILL, 10.0),))
     server.start()
     hung = server.process

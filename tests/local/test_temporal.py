@@ -32,6 +32,7 @@ ATTRIBUTES = {"Stage": "Keyword", "AmountMinor": "Int", "NeedsAttention": "Bool"
 def temporal(state_dir: Path) -> Iterator[LocalTemporal]:
     server = LocalTemporal(state_dir, port=0, ui_port=0, search_attributes=ATTRIBUTES)
     yield server
+    server.kill()  # a proper stop takes a second; one test does it
     server.stop()
 
 
@@ -90,11 +91,11 @@ def test_an_old_database_learns_new_search_attributes_and_refuses_another_type(
     temporal: LocalTemporal, state_dir: Path
 ) -> None:
     temporal.start()
-    temporal.stop()
+    temporal.kill()
     grown = LocalTemporal(state_dir, port=0, ui_port=0, search_attributes={**ATTRIBUTES, "Reseller": "Keyword"})
     grown.start()
     assert attributes_of(grown)["Reseller"] == "INDEXED_VALUE_TYPE_KEYWORD"
-    grown.stop()
+    grown.kill()
     with pytest.raises(TemporalError, match="Stage is keyword, wanted Int"):
         LocalTemporal(state_dir, port=0, ui_port=0, search_attributes={"Stage": "Int"}).start()
 
