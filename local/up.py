@@ -76,7 +76,7 @@ def up(
         with written_env(environment):
             if done.catalogue:
                 say(
-                    f"Catalogue loaded: {len(done.catalogue)} changes. Set up at Stripe: {len(done.provisioned)} parties."
+                    f"Catalogue loaded: {len(done.catalogue)} changes; {len(done.provisioned)} parties set up at Stripe."
                 )
             show_addresses(environment, console)
             say("Everything runs. Look from another terminal: `billing chains`, `billing health`. Ctrl-C ends it.")
