@@ -290,7 +290,7 @@ def test_errors_do_not_repeat_names_and_addresses() -> None:
     assert "customers[0].email" in str(refused.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_damage_to_a_file_raises_anything_else_than_its_errors(data: st.DataObject) -> None:
     lines = GOOD.splitlines()

@@ -148,7 +148,7 @@ def test_the_lowest_ceiling_of_the_path_holds_and_those_further_up_give_way() ->
     assert amounts(*path, net=1000) == [500, 100, 0]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(
     path=paths(),
     net=st.integers(0, 1_000_000),

@@ -92,7 +92,7 @@ def test_a_reversal_brings_every_account_to_zero_and_its_own_reversal_is_the_ori
     assert ledger.reversal(mirror, key="mm", effective_at=NOW).postings == entry.postings
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(
     accrued=st.lists(st.integers(0, 200_000), min_size=1, max_size=5).filter(any),
     gross=st.integers(1, 1_000_000),
@@ -120,7 +120,7 @@ def test_refunds_in_any_pieces_reverse_exactly_what_was_accrued_on_every_level(
     assert len({entry.key for entry in booked}) == len(booked)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(net=st.integers(0, 500_000), vat=st.integers(0, 100_000), cuts=st.lists(st.integers(0, 1_000_000), max_size=10))
 def test_corrections_in_any_pieces_follow_the_refund_to_the_cent(net: int, vat: int, cuts: list[int]) -> None:
     assume(net + vat)
