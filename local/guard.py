@@ -6,6 +6,7 @@ each by its stop signal, then by SIGKILL. One guard serves a whole tree, works w
 (it is tied to a thread and to direct children), and costs one idle interpreter.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -62,7 +63,11 @@ class Guard:
             self._write({"farewell": True})
             if self._process.stdin is not None:
                 self._process.stdin.close()
-            self._process.wait(10)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def _ensure(self) -> None:
@@ -165,7 +170,8 @@ def end_strays(mark: str, grace_seconds: float) -> None:
 def _signal_with_group(process: Identity, signal_number: int) -> None:
     if not processes.is_live(process):
         return
-    if os.getpgid(process.pid) == process.pid:
-        processes.signal_group(process.pid, signal_number)
-    else:
-        processes.send(process, signal_number)
+    with contextlib.suppress(ProcessLookupError):  # it may go at any moment, and the others still need their signal
+        if os.getpgid(process.pid) == process.pid:
+            processes.signal_group(process.pid, signal_number)
+        else:
+            processes.send(process, signal_number)

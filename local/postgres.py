@@ -305,7 +305,8 @@ class EmbeddedPostgres:
         if self._binaries is None:
             raise PostgresError("The embedded PostgreSQL was not started")
         options = " require_auth=scram-sha-256" if self._binaries.major >= 16 else ""
-        target = f"host={ports.LOOPBACK} port={self.port} user={USER} dbname={database} connect_timeout={_CONNECT_TIMEOUT_SECONDS}{options}"
+        target = f"host={ports.LOOPBACK} port={self.port} user={USER} dbname={database}"
+        target += f" connect_timeout={_CONNECT_TIMEOUT_SECONDS}{options}"
         return subprocess.run(
             [self._binaries.path("psql"), "-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", target],
             input=script,
