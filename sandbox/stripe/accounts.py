@@ -223,6 +223,12 @@ def _delete(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonO
 
 def _capability(body: JsonObject, name: str) -> JsonObject:
     status = body["capabilities"].get(name, "unrequested")
+    requirements = shapes.requirements()
+    if status == "inactive":
+        # Stripe has other words for the same reason at an account and at a capability.
+        rejected = body["requirements"]["disabled_reason"] == "rejected.other"
+        reason = "rejected.other" if rejected else "requirements.fields_needed"
+        requirements = shapes.requirements(body["requirements"]["currently_due"], reason)
     return {
         "id": name,
         "object": "capability",
@@ -230,7 +236,7 @@ def _capability(body: JsonObject, name: str) -> JsonObject:
         "future_requirements": shapes.requirements(),
         "requested": status != "unrequested",
         "requested_at": None if status == "unrequested" else body["created"],
-        "requirements": body["requirements"] if status == "inactive" else shapes.requirements(),
+        "requirements": requirements,
         "status": status,
     }
 

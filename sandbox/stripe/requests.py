@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Mapping
@@ -68,6 +69,11 @@ def find_route(method: str, path: str) -> tuple[Rules, Handler, tuple[str, ...],
     raise unknown_route(method, path)
 
 
+def _fingerprint(params: JsonObject) -> str:
+    """What two requests with one key are compared by: the parameters in any order."""
+    return json.dumps(params, sort_keys=True)
+
+
 class Api:
     """Executes requests one after the other: every effect and its stored answer are one transaction."""
 
@@ -123,7 +129,7 @@ class Api:
         key = request.idempotency_key
         if key is None:
             return
-        fingerprint = dumps(decode_form(request.form))
+        fingerprint = _fingerprint(decode_form(request.form))
         with self.store.transaction():
             if self.keys.kept(account, key, request.method, request.path, fingerprint) is None:
                 self.keys.keep(
@@ -143,7 +149,7 @@ class Api:
         rules, handler, ids, name = find_route(request.method, request.path)
         raw = decode_form(request.form)
         key = request.idempotency_key
-        fingerprint = dumps(raw) if key is not None else ""
+        fingerprint = _fingerprint(raw) if key is not None else ""
         if key is not None:
             kept = self.keys.kept(account, key, request.method, request.path, fingerprint)
             if kept is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sandbox.stripe.context import API_VERSION, Context, Route, new_id
@@ -9,6 +10,7 @@ from sandbox.stripe.errors import JsonObject, malformed
 from sandbox.stripe.forms import EXPAND, METADATA, PAGE, RANGE, array, flag, merge_metadata, text
 from sandbox.stripe.rendering import page, render
 
+_EVENT_TYPE = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 _UNDELIVERED = "id IN (SELECT event_id FROM deliveries WHERE state != 'delivered')"
 
 
@@ -46,13 +48,20 @@ def ensure_endpoints(ctx: Context, url: str, secret: str) -> None:
 
 def _create(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonObject:
     _check_url(params["url"])
-    if not params["enabled_events"]:
-        raise malformed("Invalid array: enabled_events", param="enabled_events")
+    _check_events(params["enabled_events"])
     body = endpoint(ctx, params["url"], params["enabled_events"], connect=params.get("connect", False))
     body["description"] = params.get("description")
     body["metadata"] = merge_metadata({}, params.get("metadata"))
     ctx.store.save(body)
     return {**render(ctx, body), "secret": body["_secret"]}
+
+
+def _check_events(names: list[str]) -> None:
+    if not names:
+        raise malformed("Invalid array: enabled_events", param="enabled_events")
+    for index, name in enumerate(names):
+        if name != "*" and not _EVENT_TYPE.fullmatch(name):
+            raise malformed(f"Invalid enabled_events[{index}]: {name}", param=f"enabled_events[{index}]")
 
 
 def _check_url(url: str) -> None:
@@ -69,6 +78,8 @@ def _update(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonO
     body = ctx.fetch("webhook_endpoint", ids[0], param="webhook_endpoint")
     if "url" in params:
         _check_url(params["url"])
+    if "enabled_events" in params:
+        _check_events(params["enabled_events"])
     for name in ("description", "enabled_events", "url"):
         if name in params:
             body[name] = params[name]

@@ -193,7 +193,7 @@ class Sandbox:
             except LookupError:
                 assert call["status"] in (400, 401, 404), where + "not a route of Stripe's"
         self.http.delete("/_sandbox/log")
-        assert wrong == []
+        assert not wrong, "\n".join(wrong)
 
 
 def running(data_dir: Path, *arguments: str) -> Iterator[Sandbox]:
