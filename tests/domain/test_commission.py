@@ -148,7 +148,7 @@ def test_the_lowest_ceiling_of_the_path_holds_and_those_further_up_give_way() ->
     assert amounts(*path, net=1000) == [500, 100, 0]
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(
     path=paths(),
     net=st.integers(0, 1_000_000),
@@ -269,7 +269,7 @@ def test_amounts_above_the_ceiling_are_refused_at_a_known_price() -> None:
     assert check_price([margin], net_minor=8900, wholesale_net_minor=4900) is not None
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(path=paths(), net=st.integers(1, 100_000), wholesale=st.integers(0, 100_000), volume=st.integers(0, 200_000))
 def test_what_a_saved_agreement_allows_is_never_cut_by_more_than_rounding(
     path: list[Agreement], net: int, wholesale: int, volume: int
