@@ -75,9 +75,7 @@ def up(
         environment.start_worker()
         with written_env(environment):
             if done.catalogue:
-                say(
-                    f"Catalogue loaded: {len(done.catalogue)} changes; {len(done.provisioned)} parties set up at Stripe."
-                )
+                say(f"Catalogue loaded: {len(done.catalogue)} changes; {len(done.provisioned)} parties set up.")
             show_addresses(environment, console)
             say("Everything runs. Look from another terminal: `billing chains`, `billing health`. Ctrl-C ends it.")
             failed.append(wait_until_told(environment, console))
