@@ -37,7 +37,7 @@ pytest: venv
 	@$(PYTEST) -m "not chaos" -n $(TEST_PROCESSES) --dist loadfile
 
 bench: venv ## chains per second and latency, beside the floor without Temporal
-	@$(PY) -m tests.bench
+	@$(PY) -m bench
 
 chaos: venv ## kill -9 at every boundary; the invariants must hold afterwards
 	@$(PYTEST) -m chaos

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
 from activities.models import BookingRef, QuoteFacts, QuoteResult, TermsCause, TermsInput, TermsResult
 from domain import commission, pricing, tax
-from domain.commission import Agreement
-from domain.model import Customer, Level, NoQuote, ParkReason, Quote, Reseller
+from domain.commission import Agreement, TiersRule
+from domain.model import Customer, NoQuote, ParkReason, Quote, Reseller
 from domain.money import BPS_WHOLE, percentage
 
 if TYPE_CHECKING:
@@ -80,15 +81,22 @@ class QuoteActivities:
             at=at,
             currency=customer.currency,
         )
+        pairs = await self._agreements(tx, path, at, book.currency)
         period = pricing.period_of(booking.start_at)
-        # Volume tiers count earlier bookings of the month: one quote at a time per customer and per reseller.
-        for name in [f"volume:{customer.id}:{period}", *(f"volume:{one}:{period}" for one in reseller_ids)]:
-            await tx.catalog.lock(name)
         minutes = pricing.started_minutes(booking.start_at, booking.end_at)
-        count = await tx.catalog.month_count_before(customer.id, booking.event_type_id, period, ref.chain_uid)
+        count = 0
+        if isinstance(price, pricing.TieredPrice):
+            # Tiers count the month's earlier bookings: one quote at a time for this customer.
+            await tx.catalog.lock(f"volume:{customer.id}:{period}")
+            count = await tx.catalog.month_count_before(customer.id, booking.event_type_id, period, ref.chain_uid)
         net_minor = pricing.net_amount(price, started_minutes=minutes, month_count_before=count)
         vat = tax.vat(net_minor=net_minor, price_rate_bps=price.vat_rate_bps, tax=customer.tax)
-        levels = await self._levels(tx, ref, path, booking, net_minor, minutes, count, period, book.currency)
+        levels = commission.commissions(
+            net_minor=net_minor,
+            wholesale_net_minor=await self._wholesale(tx, pairs, booking, count, book.currency),
+            path=pairs,
+            month_volume_before_minor=await self._volumes(tx, pairs, period, ref.chain_uid),
+        )
         return Quote(
             chain_uid=ref.chain_uid,
             booking_uid=ref.booking_uid,
@@ -121,39 +129,43 @@ class QuoteActivities:
             raise NoQuote(ParkReason.NO_PAYMENT_METHOD, f"customer {customer_id} has no payment method at Stripe")
         return customer
 
-    async def _levels(
-        self,
-        tx: Tx,
-        ref: BookingRef,
-        path: Sequence[Reseller],
-        booking: BookingRow,
-        net_minor: int,
-        minutes: int,
-        count: int,
-        period: str,
-        currency: str,
-    ) -> tuple[Level, ...]:
-        """Commission of every level by the agreements in force when the booking was made."""
+    async def _agreements(
+        self, tx: Tx, path: Sequence[Reseller], at: datetime, currency: str
+    ) -> list[tuple[Reseller, Agreement]]:
+        """Every reseller of the path with the agreement in force when the booking was made. Raises NoQuote."""
         if not path:
-            return ()
-        reseller_ids = [reseller.id for reseller in path]
-        agreements = list((await tx.catalog.agreements(reseller_ids, booking.created_at)).values())
-        pairs: list[tuple[Reseller, Agreement]] = [
-            (reseller, commission.agreement_for(agreements, reseller.id, booking.created_at, currency))
-            for reseller in path
-        ]
-        wholesale_minor: int | None = None
-        if commission.needs_wholesale(pairs):
-            _, price = pricing.find_price(
-                await tx.catalog.price_books(None, [], booking.created_at),
-                customer_id=None,
-                reseller_path=[],
-                event_type_id=booking.event_type_id,
-                at=booking.created_at,
-                currency=currency,
-            )
-            wholesale_minor = pricing.net_amount(price, started_minutes=minutes, month_count_before=count)
-        volume = await tx.catalog.month_volume_before(reseller_ids, period, ref.chain_uid)
-        return commission.commissions(
-            net_minor=net_minor, wholesale_net_minor=wholesale_minor, path=pairs, month_volume_before_minor=volume
+            return []
+        found = list((await tx.catalog.agreements([reseller.id for reseller in path], at)).values())
+        return [(reseller, commission.agreement_for(found, reseller.id, at, currency)) for reseller in path]
+
+    async def _wholesale(
+        self, tx: Tx, pairs: Sequence[tuple[Reseller, Agreement]], booking: BookingRow, count: int, currency: str
+    ) -> int | None:
+        """The platform's own net price of the booking, where a margin is agreed."""
+        if not commission.needs_wholesale(pairs):
+            return None
+        _, price = pricing.find_price(
+            await tx.catalog.price_books(None, [], booking.created_at),
+            customer_id=None,
+            reseller_path=[],
+            event_type_id=booking.event_type_id,
+            at=booking.created_at,
+            currency=currency,
         )
+        minutes = pricing.started_minutes(booking.start_at, booking.end_at)
+        return pricing.net_amount(price, started_minutes=minutes, month_count_before=count)
+
+    async def _volumes(
+        self, tx: Tx, pairs: Sequence[tuple[Reseller, Agreement]], period: str, chain_uid: str
+    ) -> dict[str, int]:
+        """Net volume of the month so far, of the resellers whose rule has tiers: one quote at a time for each."""
+        tiered = [
+            reseller.id
+            for reseller, agreement in pairs
+            if isinstance(agreement.own, TiersRule) or isinstance(agreement.override, TiersRule)
+        ]
+        if not tiered:
+            return {}
+        for reseller_id in tiered:
+            await tx.catalog.lock(f"volume:{reseller_id}:{period}")
+        return dict(await tx.catalog.month_volume_before(tiered, period, chain_uid))
