@@ -51,6 +51,8 @@ _OUTAGES: Final = frozenset(
 )
 """Answers of Temporal that say nothing about the event: it is never given up because of them."""
 
+_DATABASE_OUTAGES: Final = frozenset({"OperationalError", "InterfaceError", "TimeoutError"})
+
 
 def pause_seconds(attempt: int, longest_seconds: float = LONGEST_PAUSE_SECONDS) -> float:
     """Pause after the n-th failed try, counted from 1: 1, 2, 4 … seconds, without jitter, up to the longest."""
@@ -58,12 +60,16 @@ def pause_seconds(attempt: int, longest_seconds: float = LONGEST_PAUSE_SECONDS) 
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether a failed try says nothing about the event itself."""
+    """Whether a failed try says nothing about the event itself: Temporal or the database is away or overloaded.
+
+    The database's errors are known by name: only `store` may import its library.
+    """
     if isinstance(error, RPCError):
         return error.status in _OUTAGES
-    return isinstance(error, (OSError, TimeoutError, RuntimeError)) or type(error).__module__.startswith(
-        ("sqlalchemy", "psycopg")
-    )
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("Failed client connect")
+    by_database = type(error).__module__.startswith("sqlalchemy") and type(error).__name__ in _DATABASE_OUTAGES
+    return by_database or isinstance(error, OSError)
 
 
 class Relay:
@@ -84,6 +90,7 @@ class Relay:
         self._metrics = metrics
         self._now = now
         self._wake = asyncio.Event()
+        self._looks_in_outage = 0
         self._slots = asyncio.Semaphore(PARALLEL)
 
     def nudge(self) -> None:
@@ -107,18 +114,19 @@ class Relay:
         async with self._store.begin() as tx:
             rows = await tx.inbox.claim_due(BATCH, self._now(), lease_seconds=LEASE_SECONDS)
         if rows:
-            await asyncio.gather(*(self._deliver(row) for row in rows))
+            met_outage = await asyncio.gather(*(self._deliver(row) for row in rows))
+            self._looks_in_outage = self._looks_in_outage + 1 if any(met_outage) else 0
         return len(rows)
 
-    async def _deliver(self, row: InboxRow) -> None:
-        """One row, start to end. Never raises: what happens to one row is no other row's business."""
+    async def _deliver(self, row: InboxRow) -> bool:
+        """One row, start to end; True: it met an outage. Never raises: one row's fate is no other row's business."""
         async with self._slots:
             try:
                 outcome = await self._dispatcher.deliver(row)
             except Exception as error:  # noqa: BLE001 - any failure is recorded at the row and tried again
-                await self._postpone(row, error)
-                return
+                return await self._postpone(row, error)
             await self._finish(row, outcome)
+            return False
 
     async def _finish(self, row: InboxRow, outcome: Delivered | Held) -> None:
         held = isinstance(outcome, Held)
@@ -143,29 +151,33 @@ class Relay:
             result=words,
         )
 
-    async def _postpone(self, row: InboxRow, error: Exception) -> None:
-        """Plans the next try, or hands the row to a person. An outage is never the event's fault."""
-        attempt = row.attempts + 1
-        outage = is_outage(error)
+    async def _postpone(self, row: InboxRow, error: Exception) -> bool:
+        """Plans the next try, or hands the row to a person; True: it met an outage, which is no try of the event."""
         words = str(error) if isinstance(error, NotYet) else type(error).__name__
-        give_up = not outage and attempt >= self._settings.relay_max_attempts
-        pause = pause_seconds(attempt, OUTAGE_PAUSE_SECONDS if outage else LONGEST_PAUSE_SECONDS)
+        outage = is_outage(error)
+        if outage:
+            pause = pause_seconds(self._looks_in_outage + 1, OUTAGE_PAUSE_SECONDS)
+        else:
+            pause = pause_seconds(row.attempts + 1)
+        give_up = not outage and row.attempts + 1 >= self._settings.relay_max_attempts
         try:
             async with self._store.begin() as tx:
                 if give_up:
-                    await tx.inbox.held(row.event_id, f"given up after {attempt} tries: {words}")
+                    await tx.inbox.held(row.event_id, f"given up after {row.attempts + 1} tries: {words}")
                 else:
-                    await tx.inbox.failed(row.event_id, words, self._now() + timedelta(seconds=pause))
+                    retry_at = self._now() + timedelta(seconds=pause)
+                    await tx.inbox.failed(row.event_id, words, retry_at, counts=not outage)
         except Exception as failure:  # noqa: BLE001 - the lease runs out and the row is due again
             log.warning("event_not_recorded", event_id=row.event_id, error=type(failure).__name__)
-            return
+            return outage
         self._metrics.handled(row.source, "stuck" if give_up else "later")
         log.warning(
             "event_stuck" if give_up else "event_later",
             source=row.source,
             type=row.type,
             event_id=row.event_id,
-            attempt=attempt,
+            outage=outage,
             reason=words,
             pause_seconds=None if give_up else pause,
         )
+        return outage

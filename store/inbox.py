@@ -40,7 +40,7 @@ WHERE event_id = :event_id
 """)
 _FAILED = text("""
 UPDATE inbox
-SET attempts = attempts + 1, last_error = :error, next_attempt_at = :retry_at, leased_until = NULL
+SET attempts = attempts + :tries, last_error = :error, next_attempt_at = :retry_at, leased_until = NULL
 WHERE event_id = :event_id AND status = 'received'
 """)
 _AGAIN = text("""
@@ -103,9 +103,12 @@ class InboxRepository(Repository):
         """Done; again is harmless."""
         await self._finish(event_id, InboxStatus.DELIVERED, None)
 
-    async def failed(self, event_id: str, error: str, retry_at: datetime) -> None:
-        """Not delivered: due again at `retry_at`. `error` without personal data."""
-        await self._execute(_FAILED, event_id=event_id, error=cut(error), retry_at=retry_at)
+    async def failed(self, event_id: str, error: str, retry_at: datetime, *, counts: bool = True) -> None:
+        """Not delivered: due again at `retry_at`. `error` without personal data.
+
+        `counts` False: not the event's fault (Temporal was away), so it is no try after which it may be given up.
+        """
+        await self._execute(_FAILED, event_id=event_id, error=cut(error), retry_at=retry_at, tries=int(counts))
 
     async def held(self, event_id: str, reason: str) -> None:
         """Not delivered any more until a person says `again`. `reason` without personal data."""

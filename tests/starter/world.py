@@ -105,6 +105,12 @@ class World:
         async with self.store.begin() as tx:
             return await tx.inbox.stuck(overdue_seconds=0)
 
+    async def rows_due(self) -> list[datetime]:
+        """When the rows that are still to be delivered are due, earliest first."""
+        async with self.store.begin() as tx:
+            found = await tx.inbox.stuck(overdue_seconds=-100_000)
+        return sorted(row.next_attempt_at for row in found if row.next_attempt_at is not None)
+
     async def counts(self) -> dict[InboxStatus, int]:
         async with self.store.begin() as tx:
             return {status: rows for status, rows in (await tx.inbox.counts()).items() if rows}
