@@ -14,7 +14,7 @@ _EVENT_TYPE = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 _UNDELIVERED = "id IN (SELECT event_id FROM deliveries WHERE state != 'delivered')"
 
 
-def endpoint(ctx: Context, url: str, events: list[str], *, connect: bool, secret: str | None = None) -> JsonObject:
+def endpoint(ctx: Context, url: str, events: list[str], *, connect: bool) -> JsonObject:
     """Stores an endpoint. With ``connect`` it hears of connected accounts only, without it of the platform only."""
     body: JsonObject = {
         "id": new_id("we"),
@@ -29,20 +29,21 @@ def endpoint(ctx: Context, url: str, events: list[str], *, connect: bool, secret
         "status": "enabled",
         "url": url,
         "_connect": connect,
-        "_secret": secret or new_id("whsec", 32),
+        "_secret": new_id("whsec", 32),
     }
     return ctx.create("webhook_endpoint", body)
 
 
 def ensure_endpoints(ctx: Context, url: str, secret: str) -> None:
-    """The two endpoints of the command line (platform and connected accounts), made once and kept in step."""
-    known = [body for body in ctx.store.select("webhook_endpoint", ctx.platform) if body["url"] == url]
+    """The two endpoints of the command line (platform and connected accounts): made once, then kept in step.
+
+    Another address on a later start moves them, so that what was not delivered goes to where the listener is now.
+    """
+    known = [body for body in ctx.store.select("webhook_endpoint", ctx.platform) if body.get("_command_line")]
     for connect in (False, True):
         same = [body for body in known if body["_connect"] == connect]
-        if not same:
-            endpoint(ctx, url, ["*"], connect=connect, secret=secret)
-        for body in same:
-            body["_secret"] = secret
+        for body in same or [endpoint(ctx, url, ["*"], connect=connect)]:
+            body.update(url=url, _secret=secret, _command_line=True)
             ctx.store.save(body)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +180,24 @@ def test_the_command_line_endpoint_is_not_doubled_by_a_restart(sandbox: Sandbox,
     sandbox.pay()
     wait_for(lambda: undelivered(sandbox) == [] and receiver.received, "the deliveries")
     assert len(receiver.received) == 3
+
+
+def test_another_address_on_the_next_start_gets_what_was_not_delivered(tmp_path: Path) -> None:
+    here, there = Receiver(), Receiver()
+    arguments = ("--webhook-secret", WEBHOOK_SECRET, "--webhook-retry-seconds", "0.1")
+    try:
+        here.status = 500
+        first = Sandbox(tmp_path, "--webhook-url", here.url, *arguments).start()
+        first.pay()
+        wait_for(lambda: here.received, "a first attempt")
+        first.end(kill=True)
+        second = Sandbox(tmp_path, "--webhook-url", there.url, *arguments).start()
+        wait_for(lambda: undelivered(second) == [], "the deliveries to the new address")
+        assert set(there.types()) == CARD_PAYMENT
+        assert second.end() == 0
+    finally:
+        here.close()
+        there.close()
 
 
 def test_events_are_listed_by_type(sandbox: Sandbox) -> None:
