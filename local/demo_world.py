@@ -160,7 +160,7 @@ class Watch:
             await asyncio.sleep(max(self._interval_seconds, 3 * (time.monotonic() - begun)))
 
     async def until(self, uids: Iterable[str], test: Callable[[ChainRow], bool], what: str) -> None:
-        """Waits until every chain is there and passes. Raises DemoFailed after `PATIENCE_SECONDS`, naming a late one."""
+        """Waits until every chain is there and passes. Raises DemoFailed after a while, naming a late one."""
         wanted = list(uids)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self._news:
