@@ -313,14 +313,18 @@ REFUSED = (
 )
 
 
+async def run(store: Store, statement: str) -> None:
+    async with store.begin() as tx:
+        await tx.connection.execute(text(statement))
+        pytest.fail(f"the database took it: {statement}")
+
+
 async def test_the_database_refuses_what_makes_no_sense(store: Store) -> None:
     await seed.apply(store)
     await seed.open_quoted(store, "bk-1")
     for statement in REFUSED:
         with pytest.raises(IntegrityError):
-            async with store.begin() as tx:
-                await tx.connection.execute(text(statement))
-                pytest.fail(f"the database took it: {statement}")
+            await run(store, statement)
 
 
 async def test_payout_mode_is_frozen_with_the_quote(store: Store) -> None:
