@@ -9,6 +9,7 @@ whoever started it stops it after its users are gone. A server that lost its sta
 import contextlib
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -107,6 +108,16 @@ class EmbeddedPostgres:
                 self._wait_for_leftovers(self._home)
             self._reap()
             self._server = None
+
+    def remove(self) -> None:
+        """Stop the server and throw its data away, wherever they are kept. Nothing there, no effect."""
+        self.stop()
+        if self._home is not None and self._home.data.exists():
+            shutil.rmtree(self._home.data)
+            if self._home.directory != self._own:
+                shutil.rmtree(self._home.directory)
+        shutil.rmtree(self._own, ignore_errors=True)
+        self._home = None
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would: for tests and drills. The next `start` recovers every acknowledged commit."""
