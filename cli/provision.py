@@ -111,7 +111,7 @@ def customer_key(customer_id: str) -> str:
 def payment_method_key(customer_id: str, stripe_customer_id: str, source: str) -> str:
     """Key of attaching one payment method; a hash, because a source may be as long as a key."""
     digest = hashlib.sha256(f"{stripe_customer_id}:{source}".encode()).hexdigest()[:24]
-    return f"payment-method:{customer_id}:{digest}"
+    return f"method:{customer_id}:{digest}"
 
 
 def account_key(reseller_id: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli import output
-from domain.ledger import Entry
+from domain.ledger import Entry, EntryKind
 from domain.model import Quote
 from domain.money import format_amount
 from store.rows import (
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from store import Tx
+
+_COMMISSION = {
+    EntryKind.ACCRUED: "commission accrued, all levels",
+    EntryKind.COMMISSION_REVERSED: "commission reversed, all levels",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def amount(minor: int | None, currency: str | None) -> str:
 
 def moments(story: Story) -> list[tuple[datetime, str, str]]:
     """What happened, when, with its amount: oldest first."""
-    found = [*_orders(story), *_documents(story), *_money(story)]
+    found = [*_orders(story), *_documents(story), *_money(story), *_commissions(story)]
     return sorted(found, key=lambda moment: moment[0])
 
 
@@ -104,8 +109,12 @@ def _orders(story: Story) -> Iterator[tuple[datetime, str, str]]:
         reason = f": {line.reason}" if line.reason else ""
         detail = line.details.get("detail")
         yield line.at, f"{line.action} by {line.actor}{reason}" + (f" ({detail})" if detail else ""), ""
-    if story.chain.closed_at is not None and story.chain.outcome is not None:
-        yield story.chain.closed_at, f"closed as {story.chain.outcome.value}", ""
+
+
+def _commissions(story: Story) -> Iterator[tuple[datetime, str, str]]:
+    for entry in story.entries:
+        if entry.kind in _COMMISSION:
+            yield entry.effective_at, _COMMISSION[entry.kind], format_amount(entry.amount_minor, entry.currency)
 
 
 def _documents(story: Story) -> Iterator[tuple[datetime, str, str]]:
@@ -176,7 +185,7 @@ def _head(story: Story) -> Iterator[RenderableType]:
     from rich.text import Text
 
     chain = story.chain
-    yield Text(f"Chain {chain.chain_uid} is {chain.stage.value}: {standing(chain)}".removesuffix(": "), style="bold")
+    head = Text(f"Chain {chain.chain_uid} is {chain.stage.value}: {standing(chain)}".removesuffix(": "), style="bold")
     facts = []
     if len(story.uids) > 1:
         facts.append(f"rescheduled: {' → '.join(story.uids)}")
@@ -192,7 +201,7 @@ def _head(story: Story) -> Iterator[RenderableType]:
         facts.append(f"customer {quote.customer_id} pays {money}{vat} by {quote.price_ref}")
         facts.append(f"charge moment {output.when(quote.charge_at)}, matures {output.when(quote.matures_at)}")
     facts.append(f"workflow {chain.workflow_id}")
-    yield Text("\n".join(facts))
+    yield head.append("".join(f"\n  {fact}" for fact in facts), style="not bold")
 
 
 def _postings(story: Story) -> Iterator[tuple[str, str, str, str, str]]:
