@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from temporalio.client import Client, WorkflowUpdateFailedError
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
@@ -42,19 +45,28 @@ class Operator:
         self._settings = settings
 
     async def retry(self, uid: str, order: OperatorOrder) -> str:
-        """Lets a parked chain go on; returns what it answered."""
+        """Lets a parked chain go on, also one that parked while it was undone; returns what it answered."""
         chain_uid, chain = await self._chain(uid)
         if chain is not None and chain.stage is ChainStage.CLOSED:
             raise OrderRefused(f"chain {chain_uid} has ended as {chain.outcome}: there is nothing to try again")
-        if chain is not None and chain.stage is ChainStage.UNDOING:
-            return await self._update(ids.undo_workflow(chain_uid), "retry", order)
-        return await self._update(chain_uid, "retry", order)
+        workflow_ids = [ids.booking_workflow(chain_uid)]
+        if chain is not None and chain.stage in (ChainStage.UNDOING, ChainStage.PARKED):
+            workflow_ids.append(ids.undo_workflow(chain_uid))
+        return await self._update(workflow_ids, "retry", order)
+
+    async def retry_settlement(self, period: str, reseller_id: str, currency: str, order: OperatorOrder) -> str:
+        """Lets a parked settlement of one reseller's month go on; returns what it answered."""
+        try:
+            workflow_id = ids.reseller_settlement_workflow(period, reseller_id, currency)
+        except ValueError as error:
+            raise OrderRefused(f"no settlement has such a name: {error}") from error
+        return await self._update([workflow_id], "retry", order)
 
     async def roll_back(self, uid: str, order: OperatorOrder) -> str:
         """Undoes everything of a chain; one that has ended is undone by a workflow of its own, at most once."""
         chain_uid, chain = await self._chain(uid)
         if chain is None or chain.stage is not ChainStage.CLOSED:
-            return await self._update(chain_uid, "roll_back", order)
+            return await self._update([ids.booking_workflow(chain_uid)], "roll_back", order)
         if chain.outcome in NOTHING_TO_UNDO:
             raise OrderRefused(f"chain {chain_uid} has ended as {chain.outcome}: there is nothing to undo")
         return await self._undo_closed(chain_uid, order)
@@ -65,10 +77,16 @@ class Operator:
         While a run of this month is under way that one is meant; a run after it pays nothing twice. Who ordered it is
         recorded by the run.
         """
+        options = chain_options(self._settings)
+        try:
+            start = SettlementInput(period=period, requested_by=requested_by, options=options)
+        except ValidationError as error:
+            wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+            raise OrderRefused(f"{wrong}: a month is written YYYY-MM, and somebody has to order it") from error
         workflow_id = ids.settlement_workflow(period)
         await self._client.start_workflow(
             SettlementWorkflow.run,
-            SettlementInput(period=period, requested_by=requested_by, options=chain_options(self._settings)),
+            start,
             id=workflow_id,
             task_queue=ids.TASK_QUEUE_CHAIN,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
@@ -85,7 +103,7 @@ class Operator:
         try:
             return await handle.query(BookingWorkflow.state, rpc_timeout=UPDATE_TIMEOUT)
         except RPCError as error:
-            raise _explained(error, chain_uid) from error
+            raise _explained(error, ids.booking_workflow(chain_uid)) from error
 
     async def _chain(self, uid: str) -> tuple[str, ChainRow | None]:
         if not ids.is_safe(uid):
@@ -97,15 +115,22 @@ class Operator:
             chain_uid = await tx.chains.chain_of(uid) or uid
             return chain_uid, await tx.chains.get(chain_uid)
 
-    async def _update(self, chain_uid: str, name: str, order: OperatorOrder) -> str:
-        handle = self._client.get_workflow_handle(ids.booking_workflow(chain_uid))
-        try:
-            return str(await handle.execute_update(name, order, result_type=str, rpc_timeout=UPDATE_TIMEOUT))
-        except WorkflowUpdateFailedError as error:
-            cause = error.cause
-            raise OrderRefused(cause.message if isinstance(cause, ApplicationError) else str(cause)) from error
-        except RPCError as error:
-            raise _explained(error, chain_uid) from error
+    async def _update(self, workflow_ids: Sequence[str], name: str, order: OperatorOrder) -> str:
+        """Sends an update to the first of these workflows that runs."""
+        for workflow_id in workflow_ids:
+            handle = self._client.get_workflow_handle(workflow_id)
+            try:
+                async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
+                    return str(await handle.execute_update(name, order, result_type=str))
+            except WorkflowUpdateFailedError as error:
+                cause = error.cause
+                raise OrderRefused(cause.message if isinstance(cause, ApplicationError) else str(cause)) from error
+            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+                raise OrderRefused(_NO_ANSWER.format(workflow_id)) from error
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise _explained(error, workflow_id) from error
+        raise OrderRefused(_NOT_RUNNING.format(workflow_ids[0]))
 
     async def _undo_closed(self, chain_uid: str, order: OperatorOrder) -> str:
         try:
@@ -125,10 +150,14 @@ class Operator:
         return f"chain {chain_uid} has ended and is undone by {ids.undo_workflow(chain_uid)}"
 
 
-def _explained(error: RPCError, chain_uid: str) -> Exception:
+_NOT_RUNNING: Final = "Temporal runs no workflow {}"
+_NO_ANSWER: Final = "workflow {} did not answer in time: is a worker running?"
+
+
+def _explained(error: RPCError, workflow_id: str) -> Exception:
     """The error for a person where we know what it means."""
     if error.status is RPCStatusCode.NOT_FOUND:
-        return OrderRefused(f"Temporal runs no chain {chain_uid}")
-    if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
-        return OrderRefused(f"chain {chain_uid} did not answer in time: is a worker running?")
+        return OrderRefused(_NOT_RUNNING.format(workflow_id))
+    if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.FAILED_PRECONDITION):
+        return OrderRefused(_NO_ANSWER.format(workflow_id))
     return error

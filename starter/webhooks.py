@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -241,21 +242,22 @@ def create_app(deps: Deps) -> FastAPI:
 
 
 async def serve(settings: Settings) -> None:
-    """Runs app and relay until SIGINT or SIGTERM. Starts also while Temporal is away: events wait in the inbox."""
-    store = Store(settings.sqlalchemy_url, pool_size=settings.database_pool_size)
-    try:
-        client = await temporal.connect(settings, lazy=True)
-        app = create_app(build(settings, store, client))
-        config = uvicorn.Config(
-            app,
-            host=settings.webhook_host,
-            port=settings.webhook_port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
-        log.info("webhooks_listen", host=settings.webhook_host, port=settings.webhook_port)
-        await uvicorn.Server(config).serve()
-    finally:
-        await store.dispose()
+    """Runs app and relay until SIGINT or SIGTERM. Starts also while Temporal is away: events wait in the inbox.
+
+    Raises OSError where the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in settings.webhook_host else socket.AF_INET
+    with socket.create_server(
+        (settings.webhook_host, settings.webhook_port), family=family, backlog=2_048
+    ) as listening:
+        store = Store(settings.sqlalchemy_url, pool_size=settings.database_pool_size)
+        try:
+            client = await temporal.connect(settings, lazy=True)
+            app = create_app(build(settings, store, client))
+            config = uvicorn.Config(
+                app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
+            )
+            log.info("webhooks_listen", host=settings.webhook_host, port=listening.getsockname()[1])
+            await uvicorn.Server(config).serve(sockets=[listening])
+        finally:
+            await store.dispose()
