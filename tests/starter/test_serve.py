@@ -20,8 +20,6 @@ from tests.starter.bodies import CALCOM_SECRET, STRIPE_SECRET, calcom_body, calc
 ROOT = Path(__file__).parents[2]
 CREATED = calcom_body("BOOKING_CREATED", "uid-1")
 PROGRAM = "import asyncio, settings, starter.webhooks as app; asyncio.run(app.serve(settings.load(_env_file=None)))"
-    "import asyncio, settings; from starter.webhooks import serve; asyncio.run(serve(settings.load(_env_file=None)))"
-)
 
 
 def free_port() -> int:
