@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli import output, session, timeline
 from domain.money import format_amount
+from domain.ports import OutsideError
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ def audit(*, offline: bool, as_json: bool) -> None:
             )
             try:
                 return await check(store, payments)
+            except OutsideError as error:
+                raise session.CommandFailed(
+                    f"Stripe could not be asked: {error}. `billing audit --offline` compares with our own records."
+                ) from None
             finally:
                 await payments.aclose()
 

@@ -38,7 +38,7 @@ def up(state_dir: StateDir = Path(".billing")) -> None:
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
-    bookings: Annotated[int, typer.Option("--bookings", min=1, max=10_000, help="How many bookings.")] = 240,
+    bookings: Annotated[int, typer.Option("--bookings", min=1, max=10_000, help="How many bookings.")] = 220,
     state_dir: StateDir = Path(".billing"),
 ) -> None:
     """A month of bookings through everything, good and bad."""

@@ -74,19 +74,22 @@ def test_a_wrong_file_is_told_before_any_setting_is_needed(unconfigured: Billing
 
 def test_what_does_not_fit_to_what_is_stored_is_refused(billing: Billing, planted: Callable[..., Any]) -> None:
     billing("catalog", "apply", file(billing))
-    rewritten = seed.CATALOG.replace(
-        "own: {kind: percentage, rate_bps: 2500}\n    override: {kind: percentage, rate_bps: 200}",
-        "own: {kind: percentage, rate_bps: 2400}\n    override: {kind: percentage, rate_bps: 200}",
-    )
+    old, new = "2500}\n    ceiling", "3300}\n    ceiling"
+    date = "effective_from: 2026-01-01\n    currency: EUR\n    own: {kind: percentage, rate_bps: "
+    assert date + old in seed.CATALOG
+    later = seed.CATALOG.replace(date + old, date.replace("2026-01-01", "2026-06-01") + new)
+    assert billing("catalog", "apply", file(billing, later)).exit_code == 0
+    rewritten = seed.CATALOG.replace("rate_bps: 500", "rate_bps: 1000")
     result = billing("catalog", "apply", file(billing, rewritten))
     assert result.exit_code == 2
-    assert "r-root" in result.stderr
+    assert "r-leaf" in result.stderr
+    assert "ceiling" in result.stderr
     assert "Nothing was changed." in result.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"\xff\xfe\x00", "no UTF-8"), (b"# \xc3\xa9\n" * 1_000_000, "larger than"), (b"", "a catalogue is a mapping")],
+    [(b"\xff\xfe\x00", "no UTF-8"), (b"# \xc3\xa9\n" * 1_000_000, "larger than"), (b"", "the file is empty")],
     ids=["binary", "huge", "empty"],
 )
 def test_what_is_no_catalogue_is_said(billing: Billing, content: bytes, told: str) -> None:
