@@ -230,6 +230,9 @@ class Dispatcher:
         return Delivered("told the chain: rescheduled")
 
     async def _follow_closed(self, new_uid: str, earlier: ChainRow) -> Outcome:
+        async with self._store.begin() as tx:
+            if await tx.chains.booking(new_uid) is not None:
+                return Delivered("a chain has read the rescheduled booking already")
         if earlier.outcome not in NOTHING_KEPT:
             return Held(f"rescheduled to {new_uid} after chain {earlier.chain_uid} closed as {earlier.outcome}")
         try:

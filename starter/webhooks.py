@@ -22,13 +22,16 @@ from starlette.requests import ClientDisconnect
 from temporalio.client import Client
 
 from settings import Settings
-from starter import intake, metrics, temporal
+from starter import intake, logs, metrics, temporal
 from starter.dispatch import Dispatcher
 from starter.metrics import Metrics
 from starter.relay import Relay
 from store.database import Store, schema_is_current
 
 log = structlog.get_logger("webhooks")
+
+BODY_TIMEOUT_SECONDS: Final = 10.0
+"""A few kB arrive at once; a sender that drips them would hold a connection for ever."""
 
 DATABASE_TIMEOUT_SECONDS: Final = 10.0
 """Cal.com and Stripe wait 10 to 20 seconds for an answer; an earlier 503 makes Stripe repeat."""
@@ -79,10 +82,13 @@ async def _body(request: Request, max_bytes: int) -> bytes:
         raise _Refused(413, f"the body is larger than {max_bytes} bytes")
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise _Refused(413, f"the body is larger than {max_bytes} bytes")
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _Refused(413, f"the body is larger than {max_bytes} bytes")
+    except TimeoutError:
+        raise _Refused(408, f"the body did not arrive within {BODY_TIMEOUT_SECONDS:.0f} s") from None
     except ClientDisconnect:
         raise _Refused(400, "the body ended early") from None
     if length is not None and len(body) < length:
@@ -246,6 +252,7 @@ async def serve(settings: Settings) -> None:
 
     Raises OSError where the port is taken.
     """
+    logs.configure(settings.log_level)
     family = socket.AF_INET6 if ":" in settings.webhook_host else socket.AF_INET
     with socket.create_server(
         (settings.webhook_host, settings.webhook_port), family=family, backlog=2_048

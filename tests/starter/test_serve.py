@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -81,7 +82,9 @@ async def test_events_are_taken_while_temporal_is_away_and_a_signal_ends_it(data
         output, _ = process.communicate(timeout=20)
     assert process.returncode in (0, -signal.SIGTERM)
     assert "Traceback" not in output
-    assert "event_later" in output
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert {"webhooks_listen", "webhook_received", "event_later"} <= {line["event"] for line in lines}
+    assert all({"level", "timestamp"} <= set(line) for line in lines)
     assert "Erika" not in output
 
 

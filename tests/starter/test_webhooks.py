@@ -16,6 +16,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from starter import webhooks
 from starter.webhooks import Deps, create_app
 from store.rows import InboxStatus
 from tests.starter.bodies import (
@@ -102,6 +103,18 @@ async def test_reading_stops_at_the_limit(world: World) -> None:
         answer = await http.post("/webhooks/calcom", content=endless())
     assert answer.status_code == 413
     assert sent <= 30_000
+
+
+async def test_a_body_that_drips_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "BODY_TIMEOUT_SECONDS", 0.05)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield CREATED[:10]
+        await asyncio.sleep(30)
+
+    answer = await world.http.post("/webhooks/calcom", content=dripping(), headers=calcom_headers(CREATED))
+    assert answer.status_code == 408
+    assert await world.counts() == {}
 
 
 async def test_not_understood_is_kept_and_listed(world: World) -> None:
