@@ -189,8 +189,12 @@ class BookingWorkflow(ChainControl):
         while facts.status is BookingStatus.PENDING:
             if self.stage is not ChainStage.AWAITING_CONFIRMATION:
                 self.enter(ChainStage.AWAITING_CONFIRMATION)
-                await self.record(RecordInput(chain_uid=self.chain_uid, stage=self.stage, waits_for="confirmation"))
             look_again = workflow.now() + timedelta(seconds=self.options.park_recheck_seconds)
+            await self.record(
+                RecordInput(
+                    chain_uid=self.chain_uid, stage=self.stage, waits_for="confirmation", deadline_at=look_again
+                )
+            )
             await self.wait(look_again, "the organizer's confirmation")
             facts = await self._read()
         self.note(f"booking read: {facts.status}, starts {visibility.when(facts.start_at)}")
