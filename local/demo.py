@@ -88,11 +88,11 @@ def _run(environment: Environment, state_dir: Path, keep: bool, bookings: int, c
 
 
 def start_everything(environment: Environment) -> None:
-    """All processes, set up with the demo's catalogue."""
+    """All processes, set up with the demo's catalogue. The worker comes first: it takes a while to come up."""
     environment.start()
+    environment.start_worker()
     asyncio.run(_prepare(environment))
     environment.start_webhooks()
-    environment.start_worker()
 
 
 async def _prepare(environment: Environment) -> None:

@@ -20,7 +20,7 @@ UNPRICED_EVENT_TYPE = 9
 UNMAPPED_EVENT_TYPE = 99
 """No customer in the catalogue."""
 
-RUNNING_SECONDS = 25
+RUNNING_SECONDS = 20
 """How long appointments that are under way go on: time to charge, and to cancel, before they end."""
 
 

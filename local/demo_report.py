@@ -20,7 +20,7 @@ from local.demo_world import World
 from settings import Settings
 from store import Store
 from store.audit import Finding, audit
-from store.rows import AccountBalance, AccountLine, ChainRow, InboxStatus, SettlementRow, SettlementStatus
+from store.rows import AccountBalance, AccountLine, ChainRow, InboxRow, InboxStatus, SettlementRow, SettlementStatus
 
 CURRENCY = "EUR"
 _BERLIN = ZoneInfo("Europe/Berlin")
@@ -56,6 +56,9 @@ class Result:
     balances: list[AccountBalance]
     findings: list[Finding]
     inbox: dict[InboxStatus, int]
+    """Events by status."""
+    stuck: list[InboxRow]
+    """Events that reached no chain, those that nobody understands apart."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -74,6 +77,9 @@ async def collect(world: World, plan: Plan, told: Told) -> Result:
             balances=await tx.ledger.trial_balance(),
             findings=[],
             inbox=await tx.inbox.counts(),
+            stuck=[
+                row for row in await tx.inbox.stuck(overdue_seconds=0) if row.status is not InboxStatus.NOT_UNDERSTOOD
+            ],
         )
     result.findings = await audited(world.store, world.settings)
     result.problems = list(_problems(result))
@@ -137,9 +143,8 @@ def _problems(result: Result) -> Iterable[str]:
         yield f"a genuine webhook that nobody understands was answered {told.not_understood_status} instead of 2xx"
     if result.inbox[InboxStatus.NOT_UNDERSTOOD] != 1:
         yield f"{result.inbox[InboxStatus.NOT_UNDERSTOOD]} events are listed as not understood instead of 1"
-    if result.inbox[InboxStatus.HELD] or result.inbox[InboxStatus.RECEIVED]:
-        held, due = result.inbox[InboxStatus.HELD], result.inbox[InboxStatus.RECEIVED]
-        yield f"events that reached no chain: {held} held, {due} due"
+    for event in result.stuck:
+        yield f"event {event.type} of {event.object_id} reached no chain: {event.status}, {event.last_error}"
     wanted = len(result.plan.uids("lost_answer"))
     if (told.lost_answers, told.charges_after_lost_answers) != (wanted, wanted):
         charges = told.charges_after_lost_answers

@@ -86,7 +86,8 @@ class Stripe:
     """The Stripe stand-in: what customers and banks do, and what can be seen in its dashboard."""
 
     def __init__(self, base_url: str, secret_key: str) -> None:
-        self._client = httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False, auth=(secret_key, ""))
+        key = {"Authorization": f"Bearer {secret_key}"}
+        self._client = httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False, headers=key)
 
     async def aclose(self) -> None:
         await self._client.aclose()
