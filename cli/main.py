@@ -108,11 +108,19 @@ def show(uid: Uid, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def retry(uid: Uid, by: By, why: Why) -> None:
-    """Let a parked chain try its step again."""
+def retry(
+    uid: Uid,
+    by: By,
+    why: Why,
+    settlement: Annotated[
+        str, typer.Option("--settlement", metavar="YYYY-MM", help="A reseller's month instead: UID is the reseller.")
+    ] = "",
+    currency: Annotated[str, typer.Option("--currency", help="Of that settlement.")] = "EUR",
+) -> None:
+    """Let a parked chain or settlement try its step again."""
     from cli import orders
 
-    orders.retry(uid, by=by, why=why)
+    orders.retry(uid, by=by, why=why, settlement=settlement, currency=currency)
 
 
 @app.command()

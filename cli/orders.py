@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from store.rows import SettlementRow
 
 
-def retry(uid: str, *, by: str, why: str) -> None:
-    """Exit code 1 where the chain is not parked."""
+def retry(uid: str, *, by: str, why: str, settlement: str, currency: str) -> None:
+    """Exit code 1 where the chain, or with `settlement` the month of the reseller `uid`, is not parked."""
     order = people.order(by, why)
 
     async def work(given: Settings) -> str:
         async with session.open_operator(given) as operator:
+            if settlement:
+                return await operator.retry_settlement(settlement, uid, currency, order)
             return await operator.retry(uid, order)
 
     sys.stdout.write(f"{session.run(work)}\n")
@@ -114,3 +116,9 @@ def _print(month: str, rows: list[SettlementRow]) -> None:
             right=("amount", "commissions"),
         )
     )
+    for row in rows:
+        if row.status.value == "parked":
+            console.print(
+                f"→ when it is put right: billing retry {row.reseller_id} --settlement {month} "
+                f"--currency {row.currency} --by YOU --why REASON"
+            )

@@ -12,6 +12,7 @@ from sandbox.calcom.app import run
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.calcom", description="A local stand-in for Cal.com.")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--data-dir", type=Path, required=True, help="where the state is kept; made if missing")
     parser.add_argument("--webhook-url", help="sends every webhook there")
     parser.add_argument("--webhook-secret", help="signs them; without it they carry the words no-secret-provided")
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(
             port=options.port,
+            host=options.host,
             data_dir=options.data_dir,
             port_file=options.port_file,
             limit=options.rate_limit,

@@ -104,13 +104,19 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    *, port: int, data_dir: Path, port_file: Path | None, limit: int, webhook: tuple[str, str | None] | None
+    *,
+    port: int,
+    data_dir: Path,
+    port_file: Path | None,
+    limit: int,
+    webhook: tuple[str, str | None] | None,
+    host: str = "127.0.0.1",
 ) -> None:
-    """Serves on 127.0.0.1 until a signal. Raises OSError where the port is taken."""
+    """Serves on `host` until a signal. Raises OSError where the port is taken."""
     # asyncio switches Nagle's algorithm off only for sockets that name TCP; with it each answer would take 40 ms more.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((host, port))
     bound_port: int = listener.getsockname()[1]
     store = Store(data_dir)
     if webhook is not None:
@@ -135,7 +141,7 @@ def run(
             partial = port_file.with_name(port_file.name + ".partial")
             partial.write_text(f"{bound_port}\n")
             os.replace(partial, port_file)
-        print(f"calcom sandbox listening on http://127.0.0.1:{bound_port}", flush=True)
+        print(f"calcom sandbox listening on http://{host}:{bound_port}", flush=True)
 
     config = uvicorn.Config(
         build_app(store, RateLimiter(limit), transports),

@@ -72,6 +72,12 @@ def test_an_order_for_an_unknown_chain_is_refused(connected: Billing, order: str
     assert "nobody" in result.stderr
 
 
+def test_an_order_for_an_unknown_settlement_is_refused(connected: Billing) -> None:
+    result = connected("retry", "r-leaf", "--settlement", "2026-01", *WHO)
+    assert result.exit_code == 1
+    assert "settlement-2026-01-r-leaf-EUR" in result.stderr
+
+
 def test_a_uid_that_cannot_be_one_is_refused(connected: Billing) -> None:
     result = connected("retry", "a b/c", *WHO)
     assert result.exit_code == 1
