@@ -27,6 +27,7 @@ from domain.ports import CalendarGateway, PaymentGateway
 from gateways.calcom import CalcomGateway
 from gateways.stripe import StripeGateway
 from settings import Settings, SettingsError, load
+from starter import logs
 from starter.temporal import connect
 from store import Store
 from workflows.booking import BookingWorkflow
@@ -152,6 +153,8 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+
+    logs.configure(settings.log_level)
 
     async def until_signalled() -> None:
         stop = asyncio.Event()

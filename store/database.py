@@ -82,6 +82,7 @@ class Store:
             max_overflow=0,
             pool_timeout=pool_timeout_seconds,
             pool_pre_ping=True,
+            hide_parameters=True,  # an error would carry names and addresses into logs and histories
             connect_args={"options": _SESSION_OPTIONS, "application_name": "billing", "connect_timeout": 10},
         )
 
