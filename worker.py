@@ -19,6 +19,7 @@ from activities.charging import ChargingActivities
 from activities.commissions import CommissionActivities
 from activities.intake import IntakeActivities
 from activities.payouts import PayoutActivities
+from activities.privacy import PrivateErrors
 from activities.quoting import QuoteActivities
 from activities.settlements import SettlementActivities, SettlementPayments
 from activities.sweep import SweepActivities
@@ -101,6 +102,7 @@ def build_workers(
         workflows=WORKFLOWS,
         activities=chain_activities(store, calendar),
         workflow_runner=workflow_runner(),
+        interceptors=[PrivateErrors()],
         max_cached_workflows=settings.worker_max_cached_workflows,
         max_concurrent_activities=settings.worker_max_activities,
         max_concurrent_local_activities=settings.worker_max_activities,
@@ -109,6 +111,7 @@ def build_workers(
         client,
         task_queue=ids.TASK_QUEUE_STRIPE,
         activities=stripe_activities(store, payments),
+        interceptors=[PrivateErrors()],
         max_concurrent_activities=settings.worker_max_activities,
         max_task_queue_activities_per_second=settings.stripe_calls_per_second,
     )
