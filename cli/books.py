@@ -87,8 +87,8 @@ def _account(account: str, *, limit: int, as_json: bool) -> None:
         console.print(f"The newest {limit} are shown; --limit shows more.")
 
 
-def audit(*, offline: bool, as_json: bool) -> None:
-    """The invariants I1 to I8; exit code 1 on any finding."""
+def audit(*, offline: bool, grace_seconds: float, as_json: bool) -> None:
+    """The invariants I1 to I8; exit code 1 on any finding. What is younger than the grace is not judged yet."""
 
     async def work(given: Settings) -> list[Finding]:
         from gateways.stripe import StripeGateway
@@ -96,14 +96,14 @@ def audit(*, offline: bool, as_json: bool) -> None:
 
         async with session.open_store(given) as store:
             if offline:
-                return await check(store, None)
+                return await check(store, None, grace_seconds=grace_seconds)
             payments = StripeGateway(
                 secret_key=given.stripe_secret_key.get_secret_value(),
                 base_url=given.stripe_base_url,
                 timeout_seconds=given.http_timeout_seconds,
             )
             try:
-                return await check(store, payments)
+                return await check(store, payments, grace_seconds=grace_seconds)
             except OutsideError as error:
                 raise session.CommandFailed(
                     f"Stripe could not be asked: {error}. `billing audit --offline` compares with our own records."
@@ -126,10 +126,9 @@ def _print_findings(findings: list[Finding], *, offline: bool) -> None:
     if not findings:
         console.print(f"I1 to I8 hold; I1 was compared with {against}.")
         return
-    console.print(
-        output.table(
-            f"{len(findings)} findings; I1 was compared with {against}",
-            ("invariant", "where", "what", "expected", "found", "what to do"),
-            ((one.invariant, one.where, one.what, one.expected, one.found, one.what_to_do) for one in findings),
-        )
-    )
+    for one in findings:
+        console.print(f"{one.invariant} {one.where}: {one.what}", style="bold", soft_wrap=True)
+        console.print(f"   expected {one.expected}, found {one.found}", soft_wrap=True)
+        console.print(f"   → {one.what_to_do}", soft_wrap=True)
+    count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    console.print(f"{count}; I1 was compared with {against}.")

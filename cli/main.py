@@ -150,12 +150,15 @@ def settle(
 @app.command()
 def audit(
     offline: Annotated[bool, typer.Option("--offline", help="Don't ask Stripe; compare with our own records.")] = False,
+    grace_seconds: Annotated[
+        float, typer.Option("--grace", min=0, max=86_400, help="Seconds: what is younger may be under way still.")
+    ] = 60,
     as_json: AsJson = False,
 ) -> None:
     """Check the invariants I1 to I8. Exit code 1 when one does not hold."""
     from cli import books
 
-    books.audit(offline=offline, as_json=as_json)
+    books.audit(offline=offline, grace_seconds=grace_seconds, as_json=as_json)
 
 
 @app.command()

@@ -195,11 +195,12 @@ def test_the_audit_of_sound_books_is_green(billing: Billing, planted: Callable[.
 
 
 def test_the_audit_tells_its_findings(month: Billing) -> None:
-    """`late-1` waits past its deadline: I4."""
-    result = month("audit", "--offline")
+    """`late-1` waits past its deadline: I4. Young as it is, a chain under way would not be judged yet."""
+    result = month("audit", "--offline", "--grace", "0")
     assert result.exit_code == 1
-    assert "late-1" in result.stdout
-    findings = json.loads(month("audit", "--offline", "--json").stdout)
+    assert "I4 chain late-1" in result.stdout
+    assert "   → " in result.stdout
+    findings = json.loads(month("audit", "--offline", "--grace", "0", "--json").stdout)
     assert any(finding["invariant"] == "I4" and "late-1" in finding["where"] for finding in findings)
 
 
