@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.ports import BookingStatus
     from workflows import policies, visibility
     from workflows.compensations import Compensations
-    from workflows.control import ChainControl, Leave
+    from workflows.control import CANCELLED, ChainControl, Leave
     from workflows.models import BookingInput, ChainOptions
 
 if TYPE_CHECKING:
@@ -100,8 +101,13 @@ class BookingWorkflow(ChainControl):
         except (Leave, asyncio.CancelledError) as leaving:
             self.leaving = True
             outcome = leaving.outcome if isinstance(leaving, Leave) else ChainOutcome.ROLLED_BACK
-            why = leaving.why if isinstance(leaving, Leave) else "the workflow was cancelled"
-            await asyncio.shield(asyncio.create_task(self._leave(outcome, why)))
+            why = leaving.why if isinstance(leaving, Leave) else CANCELLED
+            undoing = asyncio.create_task(self._leave(outcome, why))
+            while not undoing.done():
+                # A cancellation that comes now changes nothing: the way back is gone to its end.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(undoing)
+            undoing.result()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return outcome
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.chains import ChainActivities
@@ -25,6 +25,11 @@ _REASON_OF = {
     "OutcomeUnknown": ParkReason.OUTCOME_UNKNOWN,
     "RateLimited": ParkReason.OUTCOME_UNKNOWN,
 }
+
+CANCELLED = "the workflow was cancelled"
+
+DATABASE_PAUSE = timedelta(minutes=1)
+"""Between two series of tries to write a note, each of them as long as a step may take."""
 
 
 class Leave(Exception):
@@ -126,9 +131,22 @@ class ChainControl:
         workflow.set_current_details("\n".join(lines))
 
     async def record(self, change: RecordInput) -> None:
-        await workflow.execute_local_activity_method(
-            ChainActivities.record, change, **policies.database_step(self.options.step_timeout_seconds)
+        await self.persist(
+            lambda: workflow.execute_local_activity_method(
+                ChainActivities.record, change, **policies.database_step(self.options.step_timeout_seconds)
+            )
         )
+
+    async def persist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Write to our database until it is written, however long that is away: parking would need it as well."""
+        while True:
+            try:
+                return await step()
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    self.check_cancelled()
+                    continue
+            await workflow.sleep(DATABASE_PAUSE, summary="Our database did not take a note; tried again after this")
 
     def enter(self, stage: ChainStage, *attributes: Any, upsert: bool = True) -> None:
         """Take a stage in memory and, with `upsert`, in the search attributes. The database follows with the step."""
@@ -146,6 +164,11 @@ class ChainControl:
         if self._roll_back_order is not None and not self.leaving:
             order = self._roll_back_order
             raise Leave(ChainOutcome.ROLLED_BACK, f"{order.who}: {order.why}")
+
+    def check_cancelled(self) -> None:
+        """Leave if the workflow was cancelled. A step that was under way then has ended: its outcome is known."""
+        if workflow.cancellation_reason() is not None and not self.leaving:
+            raise Leave(ChainOutcome.ROLLED_BACK, CANCELLED)
 
     async def wait(self, until: datetime | None, what: str) -> bool:
         """Wait for a moment. True: it came; False: the outside changed first. Raises Leave on a roll-back order."""
@@ -248,11 +271,17 @@ class ChainControl:
         """
         while True:
             try:
-                return await step()
-            except ActivityError as error:
+                answer = await step()
+            except FailureError as error:
                 if is_cancelled_exception(error):
+                    self.check_cancelled()
                     raise
-                kind = error.cause.type if isinstance(error.cause, ApplicationError) else None
+                # A local activity's failure comes as it is, that of another one is wrapped.
+                cause = error.cause if isinstance(error, ActivityError) else error
+                kind = cause.type if isinstance(cause, ApplicationError) else None
                 reason = _REASON_OF.get(kind or "", ParkReason.INTERNAL if kind else ParkReason.OUTCOME_UNKNOWN)
-                told = error.cause.message if isinstance(error.cause, ApplicationError) and kind in _REASON_OF else kind
+                told = cause.message if isinstance(cause, ApplicationError) and kind in _REASON_OF else kind
                 await self.park(reason, f"{what}: {told or 'no answer in time'}")
+            else:
+                self.check_cancelled()
+                return answer

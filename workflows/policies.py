@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
 
 from domain import ids
 
@@ -30,6 +31,9 @@ DATABASE_RETRY = RetryPolicy(
     non_retryable_error_types=NEVER_RETRIED,
 )
 
+UNTIL_KNOWN = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+"""A cancelled chain waits for the step under way: undoing must not overtake an effect that is still on its way."""
+
 STRIPE_CALL_TIMEOUT = timedelta(seconds=60)
 """One try: the HTTP limit of 20 s twice (a look-up, then the effect) and two transactions."""
 
@@ -46,6 +50,7 @@ def stripe_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
         "start_to_close_timeout": STRIPE_CALL_TIMEOUT,
         "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + STRIPE_CALL_TIMEOUT,
         "retry_policy": OUTSIDE_RETRY,
+        "cancellation_type": UNTIL_KNOWN,
         "summary": summary,
     }
 
@@ -65,4 +70,5 @@ def database_step(step_timeout_seconds: float) -> dict[str, Any]:
         "start_to_close_timeout": DATABASE_TIMEOUT,
         "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + DATABASE_TIMEOUT,
         "retry_policy": DATABASE_RETRY,
+        "cancellation_type": UNTIL_KNOWN,
     }

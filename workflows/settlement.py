@@ -170,28 +170,22 @@ class ResellerSettlementWorkflow(ChainControl):
         return result.amount_minor
 
     async def record_parked(self, reason: ParkReason, detail: str) -> None:
-        await workflow.execute_local_activity_method(
-            SettlementActivities.park,
-            ParkSettlementInput(
-                period=self._order.period,
-                reseller_id=self._order.reseller_id,
-                currency=self._order.currency,
-                reason=reason,
-                detail=detail[:500],
-            ),
-            **policies.database_step(self.options.step_timeout_seconds),
+        parked = ParkSettlementInput(
+            period=self._order.period,
+            reseller_id=self._order.reseller_id,
+            currency=self._order.currency,
+            reason=reason,
+            detail=detail[:500],
         )
+        options = policies.database_step(self.options.step_timeout_seconds)
+        await self.persist(lambda: workflow.execute_local_activity_method(SettlementActivities.park, parked, **options))
 
     async def record_released(self, before: ChainStage, order: OperatorOrder | None) -> None:
         """Who let it try again goes to the audit log; what became of it is written by the next try."""
-        if order is not None:
-            await workflow.execute_local_activity_method(
-                SettlementActivities.log_retry,
-                LogInput(
-                    actor=order.who,
-                    action="retried",
-                    target=f"settlement:{self.chain_uid}",
-                    why=order.why,
-                ),
-                **policies.database_step(self.options.step_timeout_seconds),
-            )
+        if order is None:
+            return
+        line = LogInput(actor=order.who, action="retried", target=f"settlement:{self.chain_uid}", why=order.why)
+        options = policies.database_step(self.options.step_timeout_seconds)
+        await self.persist(
+            lambda: workflow.execute_local_activity_method(SettlementActivities.log_retry, line, **options)
+        )
