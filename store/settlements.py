@@ -26,7 +26,8 @@ FROM settlements AS s LEFT JOIN transfers AS t ON t.settlement_id = s.id
 """
 _OF = text(f"{_FROM} WHERE s.period = :period ORDER BY s.reseller_id, s.currency")
 _GET = text(f"{_FROM} WHERE s.period = :period AND s.reseller_id = :reseller_id AND s.currency = :currency")
-_LOCK = text(f"{_FROM} WHERE s.id = :id FOR UPDATE OF s")
+_LOCK = text("SELECT id FROM settlements WHERE id = :id FOR UPDATE")
+_BY_ID = text(f"{_FROM} WHERE s.id = :id")
 _OF_RESELLER = text(f"{_FROM} WHERE s.reseller_id = :reseller_id ORDER BY s.period, s.currency")
 
 _CLOSE_PERIOD = text("""
@@ -184,7 +185,9 @@ class SettlementRepository(TransferRepository):
         return await self._locked(settlement_id)
 
     async def _locked(self, settlement_id: int) -> SettlementRow:
-        row = await self._row(SettlementRow, _LOCK, id=settlement_id)
+        await self._value(_LOCK, id=settlement_id)
+        # A statement of its own: what another task wrote while this one waited must be seen, its transfer too.
+        row = await self._row(SettlementRow, _BY_ID, id=settlement_id)
         if row is None:
             raise UnknownRow(f"settlement {settlement_id} does not exist")
         return row

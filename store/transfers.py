@@ -12,14 +12,14 @@ from store.rows import EffectStatus, IllegalMove, TooMuch, TransferReversalRow, 
 _TRANSFER = columns(TransferRow)
 _REVERSAL = columns(TransferReversalRow)
 
+_BY_KEY = text(f"SELECT {_TRANSFER} FROM transfers WHERE key = :key")  # noqa: S608 - a constant
 _LOCK_TRANSFER = text(f"SELECT {_TRANSFER} FROM transfers WHERE key = :key FOR UPDATE")  # noqa: S608 - a constant
 _CHAIN_TRANSFERS = text(
     f"SELECT {_TRANSFER} FROM transfers WHERE chain_uid = :chain_uid ORDER BY begun_at, key"  # noqa: S608 - a constant
 )
-_LOCK_DUE = text("""
-SELECT id, currency, accrued_minor - reversed_minor AS owed_minor FROM commissions
-WHERE chain_uid = :chain_uid AND reseller_id = :reseller_id AND status = 'matured' AND transfer_key IS NULL
-ORDER BY id FOR UPDATE
+_LOCK_EARNED = text("""
+SELECT id, currency, accrued_minor - reversed_minor AS owed_minor, status = 'matured' AND transfer_key IS NULL AS is_due
+FROM commissions WHERE chain_uid = :chain_uid AND reseller_id = :reseller_id ORDER BY id FOR UPDATE
 """)
 _BEGIN = text(
     f"""
@@ -29,6 +29,7 @@ VALUES (:key, :kind, :chain_uid, :settlement_id, :reseller_id, :currency, :amoun
     :destination_account_id, 'started')
 ON CONFLICT (key) DO UPDATE SET amount_minor = excluded.amount_minor,
     destination_account_id = excluded.destination_account_id, status = 'started', finished_at = NULL
+WHERE transfers.status = 'refused'
 RETURNING {_TRANSFER}
 """  # noqa: S608 - a constant
 )
@@ -53,6 +54,7 @@ WHERE key = :key RETURNING {_TRANSFER}
 """  # noqa: S608 - a constant
 )
 
+_TRANSFER_OF = text("SELECT transfer_key FROM transfer_reversals WHERE key = :key")
 _LOCK_REVERSAL = text(f"SELECT {_REVERSAL} FROM transfer_reversals WHERE key = :key FOR UPDATE")  # noqa: S608
 _REVERSALS = text(
     f"SELECT {_REVERSAL} FROM transfer_reversals WHERE transfer_key = :transfer_key ORDER BY sequence"  # noqa: S608
@@ -68,7 +70,7 @@ _BEGIN_REVERSAL = text(
     f"""
 INSERT INTO transfer_reversals (key, transfer_key, chain_uid, sequence, amount_minor, status)
 VALUES (:key, :transfer_key, :chain_uid, :sequence, :amount_minor, 'started')
-ON CONFLICT (key) DO UPDATE SET status = 'started', finished_at = NULL
+ON CONFLICT (key) DO UPDATE SET status = 'started', finished_at = NULL WHERE transfer_reversals.status = 'refused'
 RETURNING {_REVERSAL}
 """  # noqa: S608 - a constant
 )
@@ -104,10 +106,13 @@ class TransferRepository(Repository):
         the transfer's key. The same key again returns the row as it stands; a refused one is started again with what is
         owed by then. None: nothing is owed (not matured, reversed, or claimed by a settlement already).
         """
-        known = await self._row(TransferRow, _LOCK_TRANSFER, key=key)
+        parties = {"chain_uid": chain_uid, "reseller_id": reseller_id}
+        earned = (await self._connection.execute(_LOCK_EARNED, parties)).all()
+        # Only now: another task may have begun this transfer while this one waited for the commissions.
+        known = await self._row(TransferRow, _BY_KEY, key=key)
         if known is not None and known.status is not EffectStatus.REFUSED:
             return known
-        due = (await self._connection.execute(_LOCK_DUE, {"chain_uid": chain_uid, "reseller_id": reseller_id})).all()
+        due = [one for one in earned if one.is_due]
         amount_minor = sum(row.owed_minor for row in due)
         if amount_minor == 0:
             return None
@@ -155,7 +160,7 @@ class TransferRepository(Repository):
         return done
 
     async def transfer(self, key: str) -> TransferRow | None:
-        return await self._row(TransferRow, _LOCK_TRANSFER, key=key)
+        return await self._row(TransferRow, _BY_KEY, key=key)
 
     async def chain_transfers(self, chain_uid: str) -> list[TransferRow]:
         """Transfers that the chain itself made, oldest first, whatever became of them; without settlements'."""
@@ -202,6 +207,8 @@ class TransferRepository(Repository):
 
         Succeeded: the transfer's `reversed_minor` grows, and `settled_minor` of its commissions of that chain shrinks.
         """
+        # The transfer before its reversal, as `begin_reversal` does, or two tasks could wait for each other.
+        await self._row(TransferRow, _LOCK_TRANSFER, key=await self._value(_TRANSFER_OF, key=key))
         row = await self._row(TransferReversalRow, _LOCK_REVERSAL, key=key)
         if row is None:
             raise UnknownRow(f"reversal {key} was never begun")

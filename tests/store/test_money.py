@@ -272,7 +272,7 @@ async def test_a_booking_is_paid_out_once_and_only_what_is_owed(store: Store) ->
             assert begun is not None
             return begun.amount_minor
 
-    assert await asyncio.gather(*(begin() for _ in range(6))) == [2_000] * 6
+    assert await asyncio.gather(*(begin() for _ in range(12))) == [2_000] * 12
     async with store.begin() as tx:
         await tx.money.finish_transfer(facts["key"], status=EffectStatus.REFUSED, refusal_code="balance_insufficient")
         (leaf, *_) = await tx.money.commissions("bk-1")
