@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cli import output, session
 from domain import ids
+from domain.chain import ChainStage
 from domain.ports import OutsideError, RateLimited
 from settings import Settings
 
@@ -23,23 +24,37 @@ RELAY_LATE: Final = timedelta(minutes=2)
 """An event that is due for longer than this means that no relay runs; its lease is one minute."""
 
 
+OK: Final = "ok"
+ATTENTION: Final = "attention"
+BROKEN: Final = "broken"
+
+
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. `to_do` is the runbook's line, empty where nothing is broken."""
+    """One thing that was looked at. `to_do` is the runbook's line, empty where nothing is to be done."""
 
     name: str
-    ok: bool
+    state: str
+    """`ok`; `attention`: the system works, a person has something to decide; `broken`."""
     found: str
     to_do: str = ""
 
 
 class Broken(Exception):
-    """What a check found, and what to do about it."""
+    """What a check found, and what to do about it; empty: the check's own line."""
 
-    def __init__(self, found: str, to_do: str) -> None:
+    state = BROKEN
+
+    def __init__(self, found: str, to_do: str = "") -> None:
         super().__init__(found)
         self.found = found
         self.to_do = to_do
+
+
+class Attention(Broken):
+    """Nothing is broken; a person has something to decide."""
+
+    state = ATTENTION
 
 
 def health(*, as_json: bool) -> None:
@@ -49,7 +64,7 @@ def health(*, as_json: bool) -> None:
         output.print_json([asdict(check) for check in checks])
     else:
         _print(checks)
-    if not all(check.ok for check in checks):
+    if any(check.state == BROKEN for check in checks):
         raise session.exit_with(session.BROKEN)
 
 
@@ -74,14 +89,14 @@ async def look(given: Settings) -> list[Check]:
 async def _checked(name: str, check: Callable[[Settings], Awaitable[str]], given: Settings, to_do: str) -> Check:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return Check(name, ok=True, found=await check(given))
+            return Check(name, OK, await check(given))
     except Broken as error:
-        return Check(name, ok=False, found=error.found, to_do=error.to_do or to_do)
+        return Check(name, error.state, error.found, error.to_do or to_do)
     except TimeoutError:
-        return Check(name, ok=False, found=f"no answer within {CHECK_SECONDS:.0f} s", to_do=to_do)
+        return Check(name, BROKEN, f"no answer within {CHECK_SECONDS:.0f} s", to_do)
     except Exception as error:  # noqa: BLE001 - a check that cannot be made is a finding, and the others go on
         told = session.explain(error, given) or f"{type(error).__name__}: {error}"
-        return Check(name, ok=False, found=told.splitlines()[0][:300], to_do=to_do)
+        return Check(name, BROKEN, told.splitlines()[0][:300], to_do)
 
 
 async def _database(given: Settings) -> str:
@@ -101,30 +116,41 @@ async def _ledger(given: Settings) -> str:
         debit = sum(row.debit_minor for row in rows if row.currency == currency)
         credit = sum(row.credit_minor for row in rows if row.currency == currency)
         if debit != credit:
-            raise Broken(f"{currency}: debits {debit} and credits {credit} minor units differ", "")
+            raise Broken(f"{currency}: debits {debit} and credits {credit} minor units differ")
     return f"{len(rows)} accounts, debits equal credits"
 
 
 async def _inbox(given: Settings) -> str:
+    from store.rows import InboxStatus
+
     async with session.open_store(given) as store, store.begin() as tx:
         counts = await tx.inbox.counts()
         stuck = await tx.inbox.stuck(overdue_seconds=RELAY_LATE.total_seconds())
     told = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count) or "empty"
+    overdue = [row for row in stuck if row.status is InboxStatus.RECEIVED]
+    if overdue:
+        raise Broken(f"{len(overdue)} events should have been delivered ({told})")
     if stuck:
-        raise Broken(f"{len(stuck)} events are held, not understood or overdue ({told})", "")
+        raise Attention(f"{len(stuck)} events are held or not understood ({told})", "Run `billing chains --stuck`.")
     return told
 
 
 async def _chains(given: Settings) -> str:
     async with session.open_store(given) as store, store.begin() as tx:
         stuck = await tx.chains.list(stuck_only=True, limit=1_000)
-    if stuck:
-        reasons: dict[str, int] = {}
-        for row in stuck:
-            reason = row.reason.value if row.reason else "past its deadline"
-            reasons[reason] = reasons.get(reason, 0) + 1
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        raise Broken(f"{len(stuck)} wait for a person: {told}", "")
+    parked: dict[str, int] = {}
+    for row in stuck:
+        if row.stage is ChainStage.PARKED and row.reason is not None:
+            parked[row.reason.value] = parked.get(row.reason.value, 0) + 1
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(parked.items()))
+    overdue = len(stuck) - sum(parked.values())
+    if overdue:
+        rest = f"; parked: {told}" if told else ""
+        raise Broken(
+            f"{overdue} did not move on by their deadline{rest}", "See that workers run; `billing chains --stuck`."
+        )
+    if parked:
+        raise Attention(f"parked: {told}")
     return "none waits for a person"
 
 
@@ -152,7 +178,7 @@ async def _search_attributes(given: Settings) -> str:
     )
     missing = sorted(SEARCH_ATTRIBUTES.keys() - answer.custom_attributes.keys())
     if missing:
-        raise Broken(f"missing: {', '.join(missing)}", "")
+        raise Broken(f"missing: {', '.join(missing)}")
     return f"all {len(SEARCH_ATTRIBUTES)} registered"
 
 
@@ -196,7 +222,7 @@ async def _workers(given: Settings) -> str:
         )
         pollers = {one.identity for one in answer.pollers if one.last_access_time.ToDatetime(UTC) > recent}
         if not pollers:
-            raise Broken(f"nobody works on the task queue {queue}", "")
+            raise Broken(f"nobody works on the task queue {queue}")
         alive |= pollers
     return f"{len(alive)} at work"
 
@@ -210,7 +236,7 @@ async def _webhooks(given: Settings) -> str:
         async with httpx.AsyncClient(timeout=CHECK_SECONDS - 2, trust_env=False) as client:
             answer = await client.get(url)
     except httpx.HTTPError as error:
-        raise Broken(f"{url} does not answer ({type(error).__name__})", "") from None
+        raise Broken(f"{url} does not answer ({type(error).__name__})") from None
     if answer.status_code != 200:
         raise Broken(
             f"{url} says {answer.status_code}: {answer.text[:200]}", "See the checks of database and temporal."
@@ -232,7 +258,7 @@ async def _stripe(given: Settings) -> str:
     except RateLimited:
         return f"{place} answers, and asks to slow down"
     except OutsideError as error:
-        raise Broken(f"{place}: {error}", "") from None
+        raise Broken(f"{place}: {error}") from None
     finally:
         await gateway.aclose()
     return f"{place} accepts the key"
@@ -251,7 +277,7 @@ async def _calcom(given: Settings) -> str:
     except RateLimited:
         return f"{given.calcom_base_url} answers, and asks to slow down"
     except OutsideError as error:
-        raise Broken(f"{given.calcom_base_url}: {error}", "") from None
+        raise Broken(f"{given.calcom_base_url}: {error}") from None
     finally:
         await gateway.aclose()
     return f"{given.calcom_base_url} accepts the key"
@@ -259,9 +285,12 @@ async def _calcom(given: Settings) -> str:
 
 def _print(checks: list[Check]) -> None:
     console = output.console()
-    rows = (("ok" if check.ok else "BROKEN", check.name, check.found) for check in checks)
-    console.print(output.table("Health", ("", "part", "found"), rows))
-    broken = [check for check in checks if not check.ok]
-    for check in broken:
-        console.print(f"→ {check.name}: {check.to_do}")
-    console.print("Nothing is broken." if not broken else f"{len(broken)} of {len(checks)} parts are broken.")
+    marks = {OK: "ok", ATTENTION: "look", BROKEN: "BROKEN"}
+    console.print(
+        output.table("Health", ("", "part", "found"), ((marks[one.state], one.name, one.found) for one in checks))
+    )
+    for one in checks:
+        if one.state != OK:
+            console.print(f"→ {one.name}: {one.to_do}", soft_wrap=True)
+    broken = sum(one.state == BROKEN for one in checks)
+    console.print(f"{broken} of {len(checks)} parts are broken." if broken else "Nothing is broken.")
