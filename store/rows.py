@@ -6,28 +6,51 @@ from collections.abc import Sequence
 
 from domain.chain import ChainOutcome, ChainStage
 from domain.effects import (
-    ChargeStatus as ChargeStatus,
-)
-from domain.effects import (
-    EffectStatus as EffectStatus,
-)
-from domain.effects import (
-    InboxStatus as InboxStatus,
-)
-from domain.effects import (
-    InvoiceKind as InvoiceKind,
-)
-from domain.effects import (
-    RefundState as RefundState,
-)
-from domain.effects import (
-    SettlementStatus as SettlementStatus,
-)
-from domain.effects import (
-    TransferKind as TransferKind,
+    ChargeStatus,
+    EffectStatus,
+    InboxStatus,
+    InvoiceKind,
+    RefundState,
+    SettlementStatus,
+    TransferKind,
 )
 from domain.model import CommissionStatus, Frozen, JsonDict, ParkReason, PayoutMode, UtcDatetime
 from domain.ports import BookingStatus
+
+__all__ = [
+    "AccountBalance",
+    "AccountLine",
+    "BookingRow",
+    "CatalogRefused",
+    "ChainRow",
+    "ChargeRow",
+    "ChargeStatus",
+    "CommissionRow",
+    "EffectStatus",
+    "IllegalMove",
+    "InboxRow",
+    "InboxStatus",
+    "InvoiceKind",
+    "InvoiceRow",
+    "KeyConflict",
+    "LedgerConflict",
+    "LogRow",
+    "OpenCharge",
+    "Person",
+    "PostResult",
+    "RefundRow",
+    "RefundState",
+    "SettlementLine",
+    "SettlementRow",
+    "SettlementStatus",
+    "StoreError",
+    "ToProvision",
+    "TooMuch",
+    "TransferKind",
+    "TransferReversalRow",
+    "TransferRow",
+    "UnknownRow",
+]
 
 
 class StoreError(Exception):
