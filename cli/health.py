@@ -129,9 +129,9 @@ async def _inbox(given: Settings) -> str:
     told = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count) or "empty"
     overdue = [row for row in stuck if row.status is InboxStatus.RECEIVED]
     if overdue:
-        raise Broken(f"{len(overdue)} events should have been delivered ({told})")
+        raise Broken(f"overdue for delivery: {len(overdue)} ({told})")
     if stuck:
-        raise Attention(f"{len(stuck)} events are held or not understood ({told})", "Run `billing chains --stuck`.")
+        raise Attention(f"held or not understood: {len(stuck)} ({told})", "Run `billing chains --stuck`.")
     return told
 
 
@@ -146,9 +146,7 @@ async def _chains(given: Settings) -> str:
     overdue = len(stuck) - sum(parked.values())
     if overdue:
         rest = f"; parked: {told}" if told else ""
-        raise Broken(
-            f"{overdue} did not move on by their deadline{rest}", "See that workers run; `billing chains --stuck`."
-        )
+        raise Broken(f"past their deadline: {overdue}{rest}", "See that workers run; `billing chains --stuck`.")
     if parked:
         raise Attention(f"parked: {told}")
     return "none waits for a person"

@@ -215,9 +215,9 @@ def test_the_audit_against_stripe_out_of_reach_is_said(billing: Billing, planted
 def test_health_tells_what_is_late_from_what_a_person_decides(month: Billing, planted: Callable[..., Any]) -> None:
     checks = {check["name"]: check for check in month.json("health")}
     assert checks["chains"]["state"] == "broken"
-    assert checks["chains"]["found"] == "1 did not move on by their deadline; parked: 1 no_price"
+    assert checks["chains"]["found"] == "past their deadline: 1; parked: 1 no_price"
     assert checks["inbox"]["state"] == "attention"
-    assert checks["inbox"]["found"].startswith("2 events are held or not understood")
+    assert checks["inbox"]["found"].startswith("held or not understood: 2 ")
 
     async def moved_on(store: Store) -> None:
         async with store.begin() as tx:
