@@ -157,11 +157,14 @@ class Payment(_Frozen):
     """Latest charge; None while nothing was tried."""
     amount_refunded_minor: int
     disputed: bool
+    """A dispute is open, or was lost. One that was won, or only an inquiry (`warning_*`), moved no money in the end."""
     fee_minor: int | None
     """Stripe's fee from the charge's balance transaction; None until it is known."""
     balance_transaction_id: str | None
     failure_code: str | None
     """Decline code of the last try, where one failed."""
+    failure_soft: bool = False
+    """That decline may turn into a yes on another day, as in `Refused.soft`."""
     metadata: dict[str, str]
 
 
@@ -276,6 +279,10 @@ class PaymentGateway(Protocol):
         ...
 
     async def get_refund(self, refund_id: str) -> Refund: ...
+
+    async def list_refunds(self, payment_intent_id: str) -> tuple[Refund, ...]:
+        """All refunds of a payment, oldest first, whoever made them and whatever became of them."""
+        ...
 
     async def find_refund(self, *, payment_intent_id: str, idempotency_key: str) -> Refund | None: ...
 

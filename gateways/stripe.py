@@ -33,6 +33,9 @@ from gateways.stripe_errors import InvalidRequest, Operation
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """How far before the asked time a lookup starts: our clock and Stripe's may differ. The key decides, not the time."""
 
+HARMLESS_DISPUTES = ("won", "prevented", "warning_needs_response", "warning_under_review", "warning_closed")
+"""Statuses of a dispute that hold no money of ours, or no longer: an inquiry, or one that was won."""
+
 _EXPAND_PAYMENT: Final = ["latest_charge.balance_transaction"]
 _ID: Final = re.compile(r"^[A-Za-z0-9_]{1,255}\Z")
 
@@ -148,7 +151,17 @@ class StripeGateway:
 
     async def get_payment(self, payment_intent_id: str) -> Payment:
         path = f"/v1/payment_intents/{_checked_id(payment_intent_id, 'payment intent')}"
-        return read(Operation.READ, objects.payment, await self._calls.get(path, {"expand": _EXPAND_PAYMENT}))
+        payment = read(Operation.READ, objects.payment, await self._calls.get(path, {"expand": _EXPAND_PAYMENT}))
+        if payment.disputed and not await self._has_costly_dispute(payment_intent_id):
+            return payment.model_copy(update={"disputed": False})
+        return payment
+
+    async def _has_costly_dispute(self, payment_intent_id: str) -> bool:
+        """The charge says `disputed` for ever; only the disputes themselves say how they ended."""
+        async for item in self._calls.pages("/v1/disputes", {"payment_intent": payment_intent_id}):
+            if item.get("status") not in HARMLESS_DISPUTES:
+                return True
+        return False
 
     async def find_payment(
         self, *, stripe_customer_id: str, idempotency_key: str, created_after: datetime
@@ -224,6 +237,11 @@ class StripeGateway:
     async def get_refund(self, refund_id: str) -> Refund:
         data = await self._calls.get(f"/v1/refunds/{_checked_id(refund_id, 'refund')}")
         return read(Operation.READ, objects.refund, data)
+
+    async def list_refunds(self, payment_intent_id: str) -> tuple[Refund, ...]:
+        params = {"payment_intent": _checked_id(payment_intent_id, "payment intent")}
+        found = [read(Operation.READ, objects.refund, item) async for item in self._calls.pages("/v1/refunds", params)]
+        return tuple(reversed(found))
 
     async def find_refund(self, *, payment_intent_id: str, idempotency_key: str) -> Refund | None:
         params = {"payment_intent": _checked_id(payment_intent_id, "payment intent")}

@@ -19,6 +19,7 @@ from domain.ports import (
     Transfer,
     TransferReversal,
 )
+from gateways.stripe_errors import SOFT_DECLINES
 
 Json = Mapping[str, Any]
 
@@ -126,6 +127,7 @@ def payment(intent: Json) -> Payment:
     fee_minor = None
     if isinstance(movement, Mapping) and _currency(movement) == currency:
         fee_minor = _amount(movement, "fee")
+    failure = _failure_code(intent, charge)
     return Payment(
         payment_intent_id=text(intent, "id"),
         status=status,
@@ -137,7 +139,8 @@ def payment(intent: Json) -> Payment:
         disputed=charge is not None and charge.get("disputed") is True,
         fee_minor=fee_minor,
         balance_transaction_id=reference(charge, "balance_transaction") if charge is not None else None,
-        failure_code=_failure_code(intent, charge),
+        failure_code=failure,
+        failure_soft=failure in SOFT_DECLINES,
         metadata=_metadata(intent),
     )
 
