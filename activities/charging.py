@@ -117,7 +117,7 @@ class ChargingActivities:
             refund = None
             if look_first(begun.begun_at):
                 refund = await self._payments.find_refund(
-                    payment_intent_id=row.payment_intent_id, idempotency_key=begun.key
+                    payment_intent_id=row.payment_intent_id, idempotency_key=begun.stripe_key
                 )
             if refund is None:
                 try:
@@ -125,7 +125,7 @@ class ChargingActivities:
                         payment_intent_id=row.payment_intent_id,
                         amount_minor=begun.amount_minor,
                         chain_uid=order.chain_uid,
-                        idempotency_key=begun.key,
+                        idempotency_key=begun.stripe_key,
                     )
                 except Refused as refused:
                     async with self._store.begin() as tx:

@@ -61,7 +61,9 @@ class PayoutActivities:
             return EffectResult()
         with told_to_temporal():
             if row.status is not EffectStatus.SUCCEEDED:
-                found = await self._payments.find_transfer(transfer_group=order.chain_uid, idempotency_key=row.key)
+                found = await self._payments.find_transfer(
+                    transfer_group=order.chain_uid, idempotency_key=row.stripe_key
+                )
                 if found is None:
                     return EffectResult()
                 await self._sender.send(row, group=order.chain_uid, source_charge_id=None)
@@ -86,11 +88,11 @@ class PayoutActivities:
             )
         reversal = None
         if look_first(begun.begun_at):
-            reversal = await self._payments.find_reversal(transfer_id=row.transfer_id, idempotency_key=begun.key)
+            reversal = await self._payments.find_reversal(transfer_id=row.transfer_id, idempotency_key=begun.stripe_key)
         if reversal is None:
             try:
                 reversal = await self._payments.reverse_transfer(
-                    transfer_id=row.transfer_id, amount_minor=begun.amount_minor, idempotency_key=begun.key
+                    transfer_id=row.transfer_id, amount_minor=begun.amount_minor, idempotency_key=begun.stripe_key
                 )
             except Refused as refused:
                 async with self._store.begin() as tx:

@@ -53,8 +53,8 @@ class TransferSender:
                         destination_account_id=row.destination_account_id,
                         transfer_group=group,
                         source_charge_id=source_charge_id,
-                        metadata={"billing_key": row.key, "reseller_id": row.reseller_id},
-                        idempotency_key=row.key,
+                        metadata={"billing_key": row.stripe_key, "reseller_id": row.reseller_id},
+                        idempotency_key=row.stripe_key,
                     )
                 except Refused as refused:
                     async with self._store.begin() as tx:
@@ -67,7 +67,7 @@ class TransferSender:
     async def _find(self, row: TransferRow, group: str) -> Transfer | None:
         """A refused or old attempt may have been done all the same: its key is looked up first."""
         if row.status is EffectStatus.REFUSED or look_first(row.begun_at):
-            return await self._payments.find_transfer(transfer_group=group, idempotency_key=row.key)
+            return await self._payments.find_transfer(transfer_group=group, idempotency_key=row.stripe_key)
         return None
 
     async def _record(self, row: TransferRow, transfer: Transfer) -> None:

@@ -77,6 +77,14 @@ def reversal_key(transfer_key: str, sequence: int) -> str:
     return f"reversal:{transfer_key}:{sequence}"
 
 
+def next_try(key: str, tries: int) -> str:
+    """Key of the n-th try of an effect that was refused before: under the first key Stripe would only repeat its no.
+
+    A refusal means that nothing happened, so that nothing can happen twice. Unknown outcomes keep their key.
+    """
+    return key if tries == 1 else f"{key}~{tries}"
+
+
 def entry_key(kind: str, *parts: str | int) -> str:
     """Business key of a ledger entry, such as `billed:{uid}`; reversals use `reversal:{key}:{n}`."""
     return ":".join([kind, *(str(part) for part in parts)])

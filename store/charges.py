@@ -83,7 +83,8 @@ _BEGIN_REFUND = text(
     f"""
 INSERT INTO refunds (key, chain_uid, sequence, charge_key, currency, amount_minor, status)
 VALUES (:key, :chain_uid, :sequence, :charge_key, :currency, :amount_minor, 'started')
-ON CONFLICT (key) DO UPDATE SET status = 'started', finished_at = NULL WHERE refunds.status = 'refused'
+ON CONFLICT (key) DO UPDATE SET status = 'started', finished_at = NULL, tries = refunds.tries + 1
+WHERE refunds.status = 'refused'
 RETURNING {_REFUND}
 """  # noqa: S608 - a constant
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from domain import ids
 from domain.chain import ChainOutcome, ChainStage
 from domain.effects import (
     ChargeStatus,
@@ -174,9 +175,15 @@ class RefundRow(Frozen):
     amount_minor: int
     status: RefundState
     refund_id: str | None
+    tries: int
     refusal_code: str | None
     begun_at: UtcDatetime
     finished_at: UtcDatetime | None
+
+    @property
+    def stripe_key(self) -> str:
+        """The idempotency key of the present try."""
+        return ids.next_try(self.key, self.tries)
 
 
 class TransferRow(Frozen):
@@ -193,9 +200,15 @@ class TransferRow(Frozen):
     destination_account_id: str
     transfer_id: str | None
     status: EffectStatus
+    tries: int
     refusal_code: str | None
     begun_at: UtcDatetime
     finished_at: UtcDatetime | None
+
+    @property
+    def stripe_key(self) -> str:
+        """The idempotency key of the present try."""
+        return ids.next_try(self.key, self.tries)
 
 
 class TransferReversalRow(Frozen):
@@ -207,9 +220,15 @@ class TransferReversalRow(Frozen):
     amount_minor: int
     reversal_id: str | None
     status: EffectStatus
+    tries: int
     refusal_code: str | None
     begun_at: UtcDatetime
     finished_at: UtcDatetime | None
+
+    @property
+    def stripe_key(self) -> str:
+        """The idempotency key of the present try."""
+        return ids.next_try(self.key, self.tries)
 
 
 class InvoiceRow(Frozen):

@@ -59,6 +59,11 @@ def _settlement(*, nullable: bool, unique: bool = False) -> Column[int]:
     )
 
 
+def _tries() -> Column[int]:
+    comment = "How often it was begun: once, and again after each refusal"
+    return number_column("tries", comment, low=1, high=1_000_000, default=1)
+
+
 def _refusal() -> Column[str]:
     return text_column("refusal_code", "Stripe's code of the last refusal", nullable=True)
 
@@ -141,6 +146,7 @@ refunds = Table(
     amount_column("amount_minor", "From the platform back to the customer"),
     word_column("status", RefundState, "What is known of it"),
     text_column("refund_id", "Refund at Stripe", nullable=True, unique=True),
+    _tries(),
     _refusal(),
     moment_column("begun_at", "When it was first begun", now=True),
     moment_column("finished_at", "When its status was last moved; null: outcome unknown", nullable=True),
@@ -200,6 +206,7 @@ transfers = Table(
     text_column("destination_account_id", "Connected account at Stripe"),
     text_column("transfer_id", "Transfer at Stripe", nullable=True, unique=True),
     word_column("status", EffectStatus, "What is known of it"),
+    _tries(),
     _refusal(),
     moment_column("begun_at", "When it was first begun", now=True),
     moment_column("finished_at", "When its status was last moved; null: outcome unknown", nullable=True),
@@ -221,6 +228,7 @@ transfer_reversals = Table(
     amount_column("amount_minor", "From the connected account back to the platform"),
     word_column("status", EffectStatus, "What is known of it"),
     text_column("reversal_id", "Transfer reversal at Stripe", nullable=True, unique=True),
+    _tries(),
     _refusal(),
     moment_column("begun_at", "When it was first begun", now=True),
     moment_column("finished_at", "When its status was last moved; null: outcome unknown", nullable=True),

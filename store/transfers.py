@@ -28,7 +28,8 @@ INSERT INTO transfers (key, kind, chain_uid, settlement_id, reseller_id, currenc
 VALUES (:key, :kind, :chain_uid, :settlement_id, :reseller_id, :currency, :amount_minor,
     :destination_account_id, 'started')
 ON CONFLICT (key) DO UPDATE SET amount_minor = excluded.amount_minor,
-    destination_account_id = excluded.destination_account_id, status = 'started', finished_at = NULL
+    destination_account_id = excluded.destination_account_id, status = 'started', finished_at = NULL,
+    tries = transfers.tries + 1
 WHERE transfers.status = 'refused'
 RETURNING {_TRANSFER}
 """  # noqa: S608 - a constant
@@ -70,7 +71,8 @@ _BEGIN_REVERSAL = text(
     f"""
 INSERT INTO transfer_reversals (key, transfer_key, chain_uid, sequence, amount_minor, status)
 VALUES (:key, :transfer_key, :chain_uid, :sequence, :amount_minor, 'started')
-ON CONFLICT (key) DO UPDATE SET status = 'started', finished_at = NULL WHERE transfer_reversals.status = 'refused'
+ON CONFLICT (key) DO UPDATE SET status = 'started', finished_at = NULL, tries = transfer_reversals.tries + 1
+WHERE transfer_reversals.status = 'refused'
 RETURNING {_REVERSAL}
 """  # noqa: S608 - a constant
 )

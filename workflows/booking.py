@@ -107,7 +107,7 @@ class BookingWorkflow(ChainControl):
                 # A cancellation that comes now changes nothing: the way back is gone to its end.
                 with suppress(asyncio.CancelledError):
                     await asyncio.shield(undoing)
-            undoing.result()
+            outcome = undoing.result()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return outcome
 
@@ -500,7 +500,7 @@ class BookingWorkflow(ChainControl):
 
     # --- the end ---
 
-    async def _leave(self, outcome: ChainOutcome, why: str) -> None:
+    async def _leave(self, outcome: ChainOutcome, why: str) -> ChainOutcome:
         self.enter(ChainStage.UNDOING)
         self.note(f"leaves: {why}")
         order = self._roll_back_order
@@ -517,7 +517,7 @@ class BookingWorkflow(ChainControl):
         await self.compensations.run(self.corrections)
         if outcome is ChainOutcome.ROLLED_BACK and self.gross_minor == 0:
             outcome = ChainOutcome.UNBILLABLE
-        await self._close(outcome, why)
+        return await self._close(outcome, why)
 
     async def _close(self, outcome: ChainOutcome, why: str) -> ChainOutcome:
         self.outcome, self.leaving = outcome, True
