@@ -36,6 +36,7 @@ from worker import build_workers
 from workflows import visibility
 from workflows.booking import BookingWorkflow, booking_input
 from workflows.models import ChainOptions, ChainState, OperatorOrder
+from workflows.undo import UndoWorkflow
 
 CATALOGUE = Path(__file__).with_name("catalog.yaml")
 NEED_CONFIRMATION = (105,)
@@ -62,7 +63,7 @@ WISHES = Wishes(
 )
 
 
-async def eventually(look: Callable[[], Awaitable[Any]], what: str, timeout_seconds: float = 30) -> Any:
+async def eventually(look: Callable[[], Awaitable[Any]], what: str, timeout_seconds: float = 15) -> Any:
     """The first truthy answer of `look`, asked every 50 ms; fails with `what` and the last answer after the timeout."""
     answer: Any = None
     deadline = asyncio.get_running_loop().time() + timeout_seconds
@@ -142,7 +143,7 @@ class Desk:
         answer: ChainState = await self.handle(uid).query(BookingWorkflow.state)
         return answer
 
-    async def outcome(self, uid: str, timeout_seconds: float = 40) -> ChainOutcome:
+    async def outcome(self, uid: str, timeout_seconds: float = 20) -> ChainOutcome:
         """Wait for the chain's end; the row says the same as the workflow's result."""
         result = ChainOutcome(await asyncio.wait_for(self.handle(uid).result(), timeout_seconds))
         row = await self.row(uid)
@@ -151,7 +152,7 @@ class Desk:
         return result
 
     async def until(
-        self, uid: str, stage: ChainStage, reason: ParkReason | None = None, timeout_seconds: float = 30
+        self, uid: str, stage: ChainStage, reason: ParkReason | None = None, timeout_seconds: float = 15
     ) -> ChainRow:
         """Wait until the chain's row shows a stage, and for parked ones the reason."""
         seen: list[str] = []
@@ -165,8 +166,14 @@ class Desk:
         try:
             found: ChainRow = await eventually(look, f"{uid} in {stage} ({reason})", timeout_seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}; the chain is in {seen}") from None
+            raise AssertionError(f"{error}; the chain is in {seen}; {await self.tail(uid)}") from None
         return found
+
+    async def tail(self, uid: str) -> str:
+        """The end of the chain's history, for a failing test's message."""
+        history = await self.handle(uid).fetch_history()
+        events = [str(event).replace("\n", " ") for event in history.events[-5:]]
+        return "its history ends with\n" + "\n".join(event[:1_500] for event in events)
 
     async def parked(self, uid: str, reason: ParkReason) -> ChainRow:
         """Wait until the chain is parked for a reason; then it says so, with a deadline."""
@@ -178,6 +185,21 @@ class Desk:
     async def roll_back(self, uid: str) -> ChainOutcome:
         await self.operator.roll_back(uid, ORDER)
         return await self.outcome(uid)
+
+    async def retry_undo(self, uid: str) -> None:
+        """Let the workflow that undoes a closed chain try again."""
+        handle = self.client.get_workflow_handle_for(UndoWorkflow.run, ids.undo_workflow(uid))
+        await handle.execute_update(UndoWorkflow.retry, ORDER)
+
+    async def until_outcome(self, uid: str, outcome: ChainOutcome) -> ChainRow:
+        """Wait until the chain's row says how it ended, also after it had ended otherwise."""
+
+        async def look() -> ChainRow | None:
+            row = await self.row(uid)
+            return row if row is not None and row.outcome is outcome else None
+
+        found: ChainRow = await eventually(look, f"{uid} closed as {outcome}")
+        return found
 
     async def undone(self, uid: str) -> list[str]:
         """Names of the compensations that ran, in their order."""
