@@ -45,11 +45,13 @@ class ChainActivities:
         """What a closed chain did outside, so that it can be taken back."""
         async with self._store.begin() as tx:
             quote = await tx.chains.quote(chain.chain_uid)
+            commissions = await tx.money.commissions(chain.chain_uid)
             transfers = await tx.money.chain_transfers(chain.chain_uid)
-            refunds = await tx.money.chain_refunds(chain.chain_uid)
-            corrections = await tx.money.correction_count(chain.chain_uid)
+            documents = await tx.money.invoices(chain.chain_uid)
+        paid = [row.reseller_id for row in transfers]
+        paid += [row.reseller_id for row in commissions if row.transfer_key is not None]
         return UndoPlan(
             customer_id=quote.customer_id if quote else None,
-            reseller_ids=tuple(row.reseller_id for row in transfers),
-            next_sequence=max([row.sequence for row in refunds] + [corrections, 0]) + 1,
+            reseller_ids=tuple(dict.fromkeys(paid)),
+            next_sequence=max((document.sequence for document in documents), default=0) + 1,
         )

@@ -10,9 +10,9 @@ from temporalio import activity
 from activities.errors import told_to_temporal
 from activities.lookup import look_first
 from activities.models import ChainRef, ChargeInput, ChargeResult, ChargeStatus, EffectResult, RefundInput
+from activities.refunds import Refunds
 from domain import ids, ledger
 from domain.effects import ChargeStatus as Stored
-from domain.effects import RefundState
 from domain.model import ParkReason
 from domain.ports import Payment, PaymentGateway, PaymentStatus, Refused
 
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 
 AUTHENTICATION = "authentication_required"
 
-UNDER_WAY_OR_DONE = (RefundState.STARTED, RefundState.PENDING, RefundState.SUCCEEDED)
-
 
 class ChargingActivities:
     def __init__(self, store: Store, payments: PaymentGateway) -> None:
         self._store = store
         self._payments = payments
+        self._refunds = Refunds(store, payments)
 
     @activity.defn
     async def charge(self, order: ChargeInput) -> ChargeResult:
@@ -76,25 +75,27 @@ class ChargingActivities:
             if row is None:
                 raise LookupError(f"chain {chain.chain_uid} has no charge")
             customer = await tx.catalog.customer(row.customer_id)
-            given_back = sum(
-                refund.amount_minor for refund in await tx.money.chain_refunds(chain.chain_uid) if refund.refund_id
-            )
         with told_to_temporal():
             if row.payment_intent_id is not None:
                 payment: Payment | None = await self._payments.get_payment(row.payment_intent_id)
             else:
                 payment = await self._find(row, customer.stripe_customer_id or "")
-        if payment is None:
-            return ChargeResult(status=ChargeStatus.REFUSED, code=row.refusal_code or "not_found")
-        result = await self._recorded(row, payment)
-        outside_minor = max(0, payment.amount_refunded_minor - given_back)
-        return result.model_copy(update={"refunded_outside_minor": outside_minor})
+            if payment is None:
+                return ChargeResult(status=ChargeStatus.REFUSED, code=row.refusal_code or "not_found")
+            result = await self._recorded(row, payment)
+            if result.status is not ChargeStatus.SUCCEEDED:
+                return result
+            refunded_minor = await self._refunds.follow(
+                row.model_copy(update={"payment_intent_id": result.payment_intent_id})
+            )
+        return result.model_copy(update={"refunded_minor": refunded_minor})
 
     @activity.defn
     async def refund(self, order: RefundInput) -> EffectResult:
         """Compensation of `charge`: give back up to a cumulative amount, or everything. Never charged: nothing to undo.
 
-        A payment that is neither paid nor refused is cancelled instead. Refused where it is disputed or under way.
+        What was given back already, by whomever, is found at Stripe first and counts. A payment that is neither paid
+        nor refused is cancelled instead. Refused where it is disputed or under way.
         """
         with told_to_temporal():
             row = await self._settled_charge(order.chain_uid)
@@ -102,51 +103,7 @@ class ChargingActivities:
                 return EffectResult()
             if isinstance(row, EffectResult):
                 return row
-            amount_minor = await self._still_to_give_back(order, row)
-            if amount_minor <= 0 or row.payment_intent_id is None:
-                return EffectResult()
-            async with self._store.begin() as tx:
-                begun = await tx.money.begin_refund(
-                    key=ids.refund_key(order.chain_uid, order.sequence),
-                    chain_uid=order.chain_uid,
-                    sequence=order.sequence,
-                    charge_key=row.key,
-                    currency=row.currency,
-                    amount_minor=amount_minor,
-                )
-            refund = None
-            if look_first(begun.begun_at):
-                refund = await self._payments.find_refund(
-                    payment_intent_id=row.payment_intent_id, idempotency_key=begun.stripe_key
-                )
-            if refund is None:
-                try:
-                    refund = await self._payments.refund(
-                        payment_intent_id=row.payment_intent_id,
-                        amount_minor=begun.amount_minor,
-                        chain_uid=order.chain_uid,
-                        idempotency_key=begun.stripe_key,
-                    )
-                except Refused as refused:
-                    async with self._store.begin() as tx:
-                        await tx.money.finish_refund(begun.key, status=RefundState.REFUSED, refusal_code=refused.code)
-                    reason = ParkReason.DISPUTED if refused.code == "charge_disputed" else ParkReason.REFUND_REFUSED
-                    return EffectResult(refused_code=refused.code, reason=reason)
-        async with self._store.begin() as tx:
-            await tx.money.finish_refund(begun.key, status=RefundState(refund.status), refund_id=refund.refund_id)
-            charged = await tx.ledger.entry(ids.entry_key("charged", order.chain_uid, row.attempt))
-            if charged is None:
-                raise LookupError(f"{row.key} succeeded without a ledger entry")
-            await tx.ledger.post(
-                ledger.refunded(
-                    charged,
-                    sequence=order.sequence,
-                    amount_minor=begun.amount_minor,
-                    effective_at=datetime.now(UTC),
-                    refs={"refund": refund.refund_id, "payment_intent": row.payment_intent_id},
-                )
-            )
-        return EffectResult(amount_minor=begun.amount_minor)
+            return await self._refunds.give_back(row, order.given_back_minor)
 
     # --- how ---
 
@@ -178,7 +135,9 @@ class ChargingActivities:
                 return last(await tx.money.chain_charges(chain_uid))
         if payment is not None and payment.status is not PaymentStatus.CANCELED:
             try:
-                await self._payments.cancel_payment(payment.payment_intent_id, idempotency_key=f"cancel:{row.key}")
+                await self._payments.cancel_payment(
+                    payment.payment_intent_id, idempotency_key=ids.cancel_key(row.key, payment.status)
+                )
             except Refused as refused:
                 return EffectResult(refused_code=refused.code, reason=ParkReason.REFUND_REFUSED)
         async with self._store.begin() as tx:
@@ -188,24 +147,6 @@ class ChargingActivities:
                 payment_intent_id=payment.payment_intent_id if payment else None,
             )
         return None
-
-    async def _still_to_give_back(self, order: RefundInput, row: ChargeRow) -> int:
-        """The cumulative target less earlier refunds. What was waived before the charge counts as given back."""
-        async with self._store.begin() as tx:
-            quote = await tx.chains.quote(order.chain_uid)
-            refunds = await tx.money.chain_refunds(order.chain_uid)
-        if quote is None:
-            raise LookupError(f"chain {order.chain_uid} has no quote")
-        waived_minor = quote.gross_minor - row.amount_minor
-        target_minor = row.amount_minor
-        if order.given_back_minor is not None:
-            target_minor = max(0, order.given_back_minor - waived_minor)
-        given_minor = sum(
-            refund.amount_minor
-            for refund in refunds
-            if refund.sequence != order.sequence and refund.status in UNDER_WAY_OR_DONE
-        )
-        return target_minor - given_minor
 
     async def _refused(self, row: ChargeRow, refused: Refused) -> ChargeResult:
         async with self._store.begin() as tx:
@@ -232,6 +173,7 @@ class ChargingActivities:
             )
         return ChargeResult(
             status=status,
+            soft=payment.failure_soft,
             code=payment.failure_code,
             payment_intent_id=payment.payment_intent_id,
             fee_known=payment.fee_minor is not None,

@@ -97,14 +97,12 @@ class ChargeResult(Frozen):
     fee_known: bool = True
     """False while Stripe has not written the balance transaction yet; `check_payment` posts the fee later."""
     disputed: bool = False
-    refunded_outside_minor: AmountMinor = 0
-    """Refunded at Stripe by somebody else than this chain."""
+    refunded_minor: AmountMinor = 0
+    """Given back so far, cumulative, whoever ordered it; a refund that failed at the bank no longer counts."""
 
 
 class RefundInput(Frozen):
     chain_uid: Id
-    sequence: int
-    """n-th refund of the chain, from 1: part of its key."""
     given_back_minor: AmountMinor | None = None
     """Cumulative: what the customer gets back in the end. None: everything that was charged."""
 
@@ -212,7 +210,7 @@ class UndoPlan(Frozen):
 
     customer_id: Id | None
     reseller_ids: tuple[Id, ...]
-    """Resellers that the chain itself transferred money to, in order."""
+    """Resellers who got money for the booking, by a transfer of its own or with a settlement."""
     next_sequence: int
     """Number of the next correction: keys of refunds and invoice corrections hold it."""
 

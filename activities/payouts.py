@@ -12,13 +12,13 @@ from activities.lookup import look_first
 from activities.models import EffectResult, TransferInput
 from activities.transfers import TransferSender
 from domain import ids, ledger
-from domain.effects import EffectStatus
+from domain.effects import EffectStatus, TransferKind
 from domain.model import ParkReason
 from domain.ports import PaymentGateway, Refused
 
 if TYPE_CHECKING:
-    from store import Store
-    from store.rows import TransferRow
+    from store import Store, Tx
+    from store.rows import CommissionRow, TransferReversalRow, TransferRow
 
 
 class PayoutActivities:
@@ -35,6 +35,9 @@ class PayoutActivities:
         """
         key = ids.transfer_key(order.chain_uid, order.reseller_id)
         async with self._store.begin() as tx:
+            known = await tx.money.transfer(key)
+            if known is not None and known.status is EffectStatus.SUCCEEDED:
+                return EffectResult(amount_minor=known.amount_minor)
             account = await self._sender.destination(tx, order.reseller_id)
             if isinstance(account, EffectResult):
                 return account
@@ -54,45 +57,56 @@ class PayoutActivities:
 
     @activity.defn
     async def reverse_transfer(self, order: TransferInput) -> EffectResult:
-        """Compensation of `transfer`: take back what was not taken back yet. Never transferred: nothing to undo."""
+        """Take back what the reseller got for this booking, by a transfer of its own or as part of a settlement.
+
+        Compensation of `transfer`. Never transferred, or taken back already: nothing to undo.
+        """
+        with told_to_temporal():
+            row = await self._sent(order)
+            if row is None:
+                return EffectResult()
+            amount_minor = await self._to_take_back(order, row)
+            if amount_minor <= 0 or row.transfer_id is None:
+                return EffectResult()
+            return await self._reverse(order, row, row.transfer_id, amount_minor)
+
+    async def _sent(self, order: TransferInput) -> TransferRow | None:
+        """The transfer that paid the reseller for this booking. One with an open outcome is looked up first."""
         async with self._store.begin() as tx:
             row = await tx.money.transfer(ids.transfer_key(order.chain_uid, order.reseller_id))
-        if row is None:
-            return EffectResult()
-        with told_to_temporal():
-            if row.status is not EffectStatus.SUCCEEDED:
-                found = await self._payments.find_transfer(
-                    transfer_group=order.chain_uid, idempotency_key=row.stripe_key
-                )
-                if found is None:
-                    return EffectResult()
-                await self._sender.send(row, group=order.chain_uid, source_charge_id=None)
-                async with self._store.begin() as tx:
-                    row = await tx.money.transfer(row.key) or row
-            return await self._reverse(row)
-
-    async def _reverse(self, row: TransferRow) -> EffectResult:
-        rest_minor = row.amount_minor - row.reversed_minor
-        if rest_minor <= 0 or row.transfer_id is None:
-            return EffectResult()
+            if row is None:
+                keys = [one.transfer_key for one in await _commissions(tx, order) if one.transfer_key is not None]
+                row = await tx.money.transfer(keys[0]) if keys else None
+        if row is None or row.status is EffectStatus.SUCCEEDED:
+            return row
+        if row.kind is TransferKind.SETTLEMENT or row.status is EffectStatus.REFUSED:
+            return None
+        found = await self._payments.find_transfer(transfer_group=order.chain_uid, idempotency_key=row.stripe_key)
+        if found is None:
+            async with self._store.begin() as tx:
+                await tx.money.finish_transfer(row.key, status=EffectStatus.REFUSED, refusal_code="never_sent")
+            return None
+        await self._sender.record(row, found)
         async with self._store.begin() as tx:
-            before = await tx.money.reversals(row.key)
-            open_one = next((one for one in before if one.status is not EffectStatus.SUCCEEDED), None)
-            sequence = open_one.sequence if open_one else len(before) + 1
-            begun = await tx.money.begin_reversal(
-                key=ids.reversal_key(row.key, sequence),
-                transfer_key=row.key,
-                chain_uid=row.chain_uid,
-                sequence=sequence,
-                amount_minor=rest_minor,
-            )
+            return await tx.money.transfer(row.key)
+
+    async def _to_take_back(self, order: TransferInput, row: TransferRow) -> int:
+        if row.kind is TransferKind.BOOKING:
+            return row.amount_minor - row.reversed_minor
+        async with self._store.begin() as tx:
+            return sum(one.settled_minor for one in await _commissions(tx, order) if one.transfer_key == row.key)
+
+    async def _reverse(
+        self, order: TransferInput, row: TransferRow, transfer_id: str, amount_minor: int
+    ) -> EffectResult:
+        begun = await self._begin_reversal(order, row, amount_minor)
         reversal = None
         if look_first(begun.begun_at):
-            reversal = await self._payments.find_reversal(transfer_id=row.transfer_id, idempotency_key=begun.stripe_key)
+            reversal = await self._payments.find_reversal(transfer_id=transfer_id, idempotency_key=begun.stripe_key)
         if reversal is None:
             try:
                 reversal = await self._payments.reverse_transfer(
-                    transfer_id=row.transfer_id, amount_minor=begun.amount_minor, idempotency_key=begun.stripe_key
+                    transfer_id=transfer_id, amount_minor=begun.amount_minor, idempotency_key=begun.stripe_key
                 )
             except Refused as refused:
                 async with self._store.begin() as tx:
@@ -109,7 +123,28 @@ class PayoutActivities:
                     sequence=begun.sequence,
                     amount_minor=begun.amount_minor,
                     effective_at=datetime.now(UTC),
-                    refs={"transfer": row.transfer_id, "reversal": reversal.reversal_id},
+                    refs={"transfer": transfer_id, "reversal": reversal.reversal_id},
                 )
             )
         return EffectResult(amount_minor=begun.amount_minor)
+
+    async def _begin_reversal(self, order: TransferInput, row: TransferRow, amount_minor: int) -> TransferReversalRow:
+        """The reversal of this chain whose outcome is open, or a new one: after a refusal its key is a new one too."""
+        async with self._store.begin() as tx:
+            before = await tx.money.reversals(row.key)
+            for one in before:
+                if one.status is EffectStatus.STARTED and one.chain_uid == order.chain_uid:
+                    return one
+            sequence = max((one.sequence for one in before), default=0) + 1
+            return await tx.money.begin_reversal(
+                key=ids.reversal_key(row.key, sequence),
+                transfer_key=row.key,
+                chain_uid=order.chain_uid,
+                sequence=sequence,
+                amount_minor=amount_minor,
+            )
+
+
+async def _commissions(tx: Tx, order: TransferInput) -> list[CommissionRow]:
+    """What the reseller earned on this booking, on all his levels."""
+    return [one for one in await tx.money.commissions(order.chain_uid) if one.reseller_id == order.reseller_id]

@@ -20,7 +20,7 @@ from activities.models import (
 )
 from activities.transfers import TransferSender
 from domain import ids
-from domain.effects import SettlementStatus
+from domain.effects import EffectStatus, SettlementStatus
 from domain.ports import PaymentGateway
 from domain.pricing import period_bounds
 
@@ -101,6 +101,10 @@ class SettlementPayments:
             row = await tx.settlements.get(order.period, order.reseller_id, order.currency)
             if row is None:
                 raise ApplicationError("no such settlement", type="SetupError", non_retryable=True)
+            known = await tx.money.transfer(row.transfer_key) if row.transfer_key is not None else None
+            if known is not None and known.status is EffectStatus.SUCCEEDED:
+                await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
+                return EffectResult(amount_minor=known.amount_minor)
             account = await self._sender.destination(tx, order.reseller_id)
             if isinstance(account, EffectResult):
                 return account

@@ -40,12 +40,19 @@ class TransferSender:
         """Transfer what `row` says, unless it was done already. The account is read again before the money moves."""
         if row.status is EffectStatus.SUCCEEDED:
             return EffectResult(amount_minor=row.amount_minor)
+        key = row.stripe_key
         with told_to_temporal():
-            transfer = await self._find(row, group)
+            looked = look_first(row.begun_at)
+            found = await self._payments.find_transfer(transfer_group=group, idempotency_key=key) if looked else None
+            transfer = found
             if transfer is None:
                 account = await self._payments.get_account(row.destination_account_id)
                 if not account.transfers_active:
-                    return EffectResult(refused_code=account.disabled_reason or "transfers_inactive", reason=NOT_READY)
+                    if not looked:
+                        transfer = await self._payments.find_transfer(transfer_group=group, idempotency_key=key)
+                    if transfer is None:
+                        return await self._refuse(row, account.disabled_reason or "transfers_inactive", NOT_READY)
+            if transfer is None:
                 try:
                     transfer = await self._payments.transfer(
                         amount_minor=row.amount_minor,
@@ -53,24 +60,22 @@ class TransferSender:
                         destination_account_id=row.destination_account_id,
                         transfer_group=group,
                         source_charge_id=source_charge_id,
-                        metadata={"billing_key": row.stripe_key, "reseller_id": row.reseller_id},
-                        idempotency_key=row.stripe_key,
+                        metadata={"reseller_id": row.reseller_id},
+                        idempotency_key=key,
                     )
                 except Refused as refused:
-                    async with self._store.begin() as tx:
-                        await tx.money.finish_transfer(row.key, status=EffectStatus.REFUSED, refusal_code=refused.code)
                     reason = NOT_READY if refused.code == "account_not_ready" else ParkReason.TRANSFER_REFUSED
-                    return EffectResult(refused_code=refused.code, reason=reason)
-        await self._record(row, transfer)
+                    return await self._refuse(row, refused.code, reason)
+        await self.record(row, transfer)
         return EffectResult(amount_minor=row.amount_minor)
 
-    async def _find(self, row: TransferRow, group: str) -> Transfer | None:
-        """A refused or old attempt may have been done all the same: its key is looked up first."""
-        if row.status is EffectStatus.REFUSED or look_first(row.begun_at):
-            return await self._payments.find_transfer(transfer_group=group, idempotency_key=row.stripe_key)
-        return None
+    async def _refuse(self, row: TransferRow, code: str, reason: ParkReason) -> EffectResult:
+        """Nothing moved: the commissions are owed again, and the next try computes the amount anew."""
+        async with self._store.begin() as tx:
+            await tx.money.finish_transfer(row.key, status=EffectStatus.REFUSED, refusal_code=code)
+        return EffectResult(refused_code=code, reason=reason)
 
-    async def _record(self, row: TransferRow, transfer: Transfer) -> None:
+    async def record(self, row: TransferRow, transfer: Transfer) -> None:
         async with self._store.begin() as tx:
             await tx.money.finish_transfer(row.key, status=EffectStatus.SUCCEEDED, transfer_id=transfer.transfer_id)
             await tx.ledger.post(

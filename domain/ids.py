@@ -58,6 +58,11 @@ def charge_key(chain_uid: str, attempt: int) -> str:
     return f"charge:{_checked(chain_uid)}:{attempt}"
 
 
+def cancel_key(charge_key: str, payment_status: str) -> str:
+    """Key of cancelling an unpaid payment. Stripe repeats a refusal under its key, so each status has its own."""
+    return f"cancel:{charge_key}:{payment_status}"
+
+
 def refund_key(chain_uid: str, sequence: int) -> str:
     """Key of the n-th refund of a chain, counted from 1."""
     return f"refund:{_checked(chain_uid)}:{sequence}"
