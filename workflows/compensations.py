@@ -35,6 +35,9 @@ class Compensations:
         """Remember how to undo a step, before the step runs."""
         self._stack.append((name, undo))
 
+    def has(self, name: str) -> bool:
+        return any(known == name for known, _ in self._stack)
+
     async def run(self, sequence: int) -> None:
         """Undo everything in reverse order. A refused one parks the chain until it goes through: none is left out."""
         while self._stack:
@@ -67,7 +70,7 @@ class Compensations:
         )
 
     async def refund(self, sequence: int, given_back_minor: int | None = None) -> None:
-        order = RefundInput(chain_uid=self._chain.chain_uid, sequence=sequence, given_back_minor=given_back_minor)
+        order = RefundInput(chain_uid=self._chain.chain_uid, given_back_minor=given_back_minor)
         options = policies.stripe_step(
             self._chain.options.step_timeout_seconds, f"Refund customer {self._chain.customer_id}"
         )

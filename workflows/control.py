@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -199,6 +200,9 @@ class ChainControl:
         Raises Leave on a roll-back order, unless the chain is leaving already.
         """
         before = self.stage
+        # What the outside told before stays for the caller: it must not wake every later parking at once.
+        booking_news, self._booking_changed = self._booking_changed, False
+        payment_news, self._payment_changed = self._payment_changed, False
         self.stage, self.reason, self.detail = ChainStage.PARKED, reason, detail
         self.deadline_at = workflow.now() + timedelta(seconds=self.options.park_recheck_seconds)
         self.waits_for = "a person"
@@ -216,6 +220,8 @@ class ChainControl:
             visibility.changes(before, visibility.ATTENTION.value_set(False), visibility.REASON.value_unset())
         )
         await self.record_released(before, order)
+        self._booking_changed = self._booking_changed or booking_news
+        self._payment_changed = self._payment_changed or payment_news
         self.show()
         self.check_orders()
 
@@ -252,17 +258,12 @@ class ChainControl:
             ordered = self._roll_back_order is not None and not self.leaving
             return ordered or self._retry_order is not None or self._booking_changed or self._payment_changed
 
-        try:
+        with suppress(TimeoutError):
             await workflow.wait_condition(
                 released,
                 timeout=timedelta(seconds=self.options.park_recheck_seconds),
                 timeout_summary=timeout_summary,
             )
-        except TimeoutError:
-            return
-        self._payment_changed = False
-        if self.leaving:
-            self._booking_changed = False
 
     async def until_done(self, step: Callable[[], Awaitable[T]], what: str) -> T:
         """Run a step until it has an answer. Time-outs and set-up errors park and try again with the same key.
