@@ -20,6 +20,7 @@ from local.setup import CATALOGUE, Done, set_up
 from local.temporal import TemporalError
 from local.tree import ChildFailed, TreeBusy
 from settings import Settings
+from starter.operator import OrderRefused
 from starter.temporal import SearchAttributesMissing, TemporalUnavailable
 from store.rows import CatalogRefused
 
@@ -31,6 +32,7 @@ _EXPLAINED = (
     CatalogRefused,
     ChildFailed,
     LockTimeout,
+    OrderRefused,
     OutsideError,
     PostgresError,
     SearchAttributesMissing,
