@@ -7,9 +7,9 @@ One `Desk` serves a whole session of tests. Tests stay apart by the uids of thei
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from settings import Settings
 from starter.operator import Operator
 from starter.temporal import connect
 from store import Store
+from store.audit import audit
 from store.rows import ChainRow, ChargeRow
 from tests.support.failures import Failures
 from tests.support.sandboxes import CalcomDesk, StripeDesk
@@ -85,7 +86,7 @@ def ahead(**span: float) -> datetime:
 
 @dataclass
 class Desk:
-    """What tests hold. `mine` are the chains of the present test, for its audit."""
+    """What tests hold."""
 
     settings: Settings
     store: Store
@@ -95,7 +96,6 @@ class Desk:
     calcom: CalcomDesk
     stripe: StripeDesk
     failures: Failures
-    mine: list[str] = field(default_factory=list)
 
     # --- bookings and chains ---
 
@@ -103,7 +103,6 @@ class Desk:
         """Plant one booking, which began two days ago unless told otherwise; returns its uid. Nothing starts."""
         spec = self.calcom.booking(event_type_id, start_at=start_at or ago(days=2), **more)
         (uid,) = await self.calcom.plant(spec)
-        self.mine.append(uid)
         return uid
 
     async def start(self, uid: str, **options: Any) -> WorkflowHandle[Any, Any]:
@@ -255,9 +254,12 @@ class Desk:
 
     # --- looking back ---
 
-    async def findings(self, uids: Iterable[str] | None = None) -> list[str]:
-        """What the audit says against these chains, or of the present test's."""
-        return []
+    async def findings(self) -> list[str]:
+        """What the audit says of the whole system, Stripe's own books included. Nothing gets a grace period."""
+        found = await audit(self.store, self.payments, grace_seconds=0)
+        return [
+            f"{one.invariant} {one.where}: {one.what} (expected {one.expected}, found {one.found})" for one in found
+        ]
 
 
 @asynccontextmanager

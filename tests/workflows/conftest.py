@@ -28,7 +28,6 @@ async def system() -> AsyncIterator[Desk]:
 
 @pytest_asyncio.fixture
 async def desk(system: Desk) -> AsyncIterator[Desk]:
-    """The system, and afterwards the audit of what the test made."""
-    system.mine.clear()
+    """The system, and afterwards the audit of everything: chains are left finished, or waiting with a reason."""
     yield system
     assert await system.findings() == []

@@ -141,9 +141,10 @@ async def test_a_closed_chain_is_rolled_back_by_a_workflow_of_its_own(desk: Desk
     await desk.assert_balanced(uid)
     async with desk.store.begin() as tx:
         transfers = await tx.money.chain_transfers(uid)
-    assert all(row.reversed_minor == row.amount_minor for row in transfers)
-    for row in transfers:
-        assert (await desk.stripe.get(f"/v1/transfers/{row.transfer_id}"))["amount_reversed"] == row.amount_minor
+    assert all(transfer.reversed_minor == transfer.amount_minor for transfer in transfers)
+    for transfer in transfers:
+        at_stripe = await desk.stripe.get(f"/v1/transfers/{transfer.transfer_id}")
+        assert at_stripe["amount_reversed"] == transfer.amount_minor
     with pytest.raises(OrderRefused, match="nothing to undo"):
         await desk.operator.roll_back(uid, ORDER)
 
