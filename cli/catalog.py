@@ -37,7 +37,7 @@ def apply(file: Path, *, provision: bool, by: str) -> None:
                 sys.stdout.write(f"{change}\n")
             if not provision:
                 return True
-            from cli.provision import Provisioning
+            from starter.provision import Provisioning
 
             return await Provisioning(given, store, say=_say).run()
 

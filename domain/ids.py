@@ -6,6 +6,7 @@ whoever asks, however often. A key of Stripe is at most 255 characters long.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -88,6 +89,22 @@ def next_try(key: str, tries: int) -> str:
     A refusal means that nothing happened, so that nothing can happen twice. Unknown outcomes keep their key.
     """
     return key if tries == 1 else f"{key}~{tries}"
+
+
+def customer_key(customer_id: str) -> str:
+    """Key of a customer's creation at Stripe: one customer of ours is one there."""
+    return f"customer:{_checked(customer_id)}"
+
+
+def payment_method_key(customer_id: str, stripe_customer_id: str, source: str) -> str:
+    """Key of attaching one payment method; a hash, because a source may be as long as a key."""
+    digest = hashlib.sha256(f"{stripe_customer_id}:{source}".encode()).hexdigest()[:24]
+    return f"method:{_checked(customer_id)}:{digest}"
+
+
+def account_key(reseller_id: str) -> str:
+    """Key of creating a reseller's connected account."""
+    return f"account:{_checked(reseller_id)}"
 
 
 def entry_key(kind: str, *parts: str | int) -> str:

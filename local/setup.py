@@ -10,9 +10,8 @@ from pathlib import Path
 import httpx
 
 from domain.catalog import parse_catalog
-from domain.ports import PaymentGateway
-from gateways.stripe import StripeGateway
 from settings import Settings
+from starter.provision import Provisioning
 from starter.schedules import ensure_schedules
 from starter.temporal import connect, register_search_attributes
 from store import Store, migrate
@@ -20,6 +19,10 @@ from workflows.visibility import SEARCH_ATTRIBUTES
 
 CATALOGUE = Path(__file__).with_name("catalog.yaml")
 """The catalogue of the demo."""
+
+
+class ProvisioningFailed(Exception):
+    """Stripe refused a customer or a reseller; `str()` has a line for each, also for those that are set up now."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class Done:
     schedules: tuple[str, ...]
     catalogue: tuple[str, ...]
     provisioned: tuple[str, ...]
-    """Ids of ours that now have a customer or an account at Stripe."""
+    """A line for each customer and reseller that was set up at Stripe."""
 
 
 async def set_up(settings: Settings, catalogue: Path | None, *, provision: bool, by: str = "set-up") -> Done:
     """Brings database, Temporal, catalogue and Stripe to what the system needs. A second run changes nothing.
 
     `catalogue` None leaves the stored one. `provision` also creates customers and connected accounts at Stripe. Raises
-    CatalogErrors or CatalogRefused with every error of the catalogue, TemporalUnavailable, and the ports' errors.
+    CatalogErrors or CatalogRefused with every error of the catalogue, TemporalUnavailable and ProvisioningFailed.
     """
     revisions = await migrate(settings.sqlalchemy_url)
     client = await connect(settings)
@@ -50,15 +53,8 @@ async def set_up(settings: Settings, catalogue: Path | None, *, provision: bool,
             text = await asyncio.to_thread(catalogue.read_text, encoding="utf-8")
             changes = await apply_catalogue(store, text, by=by)
         if provision:
-            payments = StripeGateway(
-                secret_key=settings.stripe_secret_key.get_secret_value(),
-                base_url=settings.stripe_base_url,
-                timeout_seconds=settings.http_timeout_seconds,
-            )
-            try:
-                provisioned = await provision_stripe(store, payments)
-            finally:
-                await payments.aclose()
+            if not await Provisioning(settings, store, say=provisioned.append).run():
+                raise ProvisioningFailed("\n".join(provisioned))
             if settings.stripe_base_url is not None:
                 await activate_accounts(store, settings.stripe_base_url)
     schedules = await ensure_schedules(client, settings)
@@ -71,41 +67,6 @@ async def apply_catalogue(store: Store, text: str, *, by: str) -> list[str]:
     digest = hashlib.sha256(text.encode()).hexdigest()
     async with store.begin() as tx:
         return await tx.catalog.apply(catalog, source_sha=digest, applied_by=by)
-
-
-async def provision_stripe(store: Store, payments: PaymentGateway) -> list[str]:
-    """Customers with the catalogue's payment methods, and connected accounts of resellers; returns their ids.
-
-    Keys name what is set up, so a run that was cut off is finished by the next one without doubles. Raises the port's
-    errors; what was done until then is kept.
-    """
-    done: list[str] = []
-    async with store.begin() as tx:
-        customers = await tx.catalog.to_provision()
-        resellers = [row for row in await tx.catalog.resellers() if row.stripe_account_id is None]
-    for row in customers:
-        stripe_id = row.stripe_customer_id or await payments.create_customer(
-            customer_id=row.customer_id, idempotency_key=f"customer:{row.customer_id}"
-        )
-        async with store.begin() as tx:
-            await tx.catalog.set_stripe_customer(row.customer_id, stripe_id)
-        if row.payment_method_source is not None:
-            method_id = await payments.attach_payment_method(
-                stripe_customer_id=stripe_id,
-                payment_method=row.payment_method_source,
-                idempotency_key=f"method:{row.customer_id}:{row.payment_method_source}",
-            )
-            async with store.begin() as tx:
-                await tx.catalog.set_stripe_customer(row.customer_id, stripe_id, method_id)
-        done.append(row.customer_id)
-    for reseller in resellers:
-        account = await payments.create_account(
-            reseller_id=reseller.id, country=reseller.country, idempotency_key=f"account:{reseller.id}"
-        )
-        async with store.begin() as tx:
-            await tx.catalog.set_stripe_account(reseller.id, account.account_id)
-        done.append(reseller.id)
-    return done
 
 
 async def activate_accounts(store: Store, stripe_base_url: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cli.provision import Provisioning
 from domain.ports import ConnectedAccount, RateLimited, Refused
 from settings import load
+from starter.provision import Provisioning
 from store import Store
 from tests.cli.conftest import Billing
 from tests.store import seed

@@ -42,6 +42,7 @@ async def test_a_payment_in_full() -> None:
         "fee_minor": 99,
         "balance_transaction_id": "txn_1",
         "failure_code": None,
+        "failure_soft": False,
         "metadata": {"chain_uid": "uid-1", "billing_key": "charge:uid-1:1"},
     }
 

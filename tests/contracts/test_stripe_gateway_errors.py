@@ -260,9 +260,10 @@ async def test_a_slow_answer_is_an_unknown_outcome_within_the_deadline() -> None
 async def test_an_ambiguous_refund_error_is_settled_by_the_payment(
     state: dict[str, Any], expected: type[OutsideError], code: str
 ) -> None:
-    gateway = FakeStripe(refusal(400, code="amount_too_large", param="amount"), answer(state)).gateway()
+    disputes = answer({"object": "list", "data": [{"id": "du_1", "status": "needs_response"}], "has_more": False})
+    stripe = FakeStripe(refusal(400, code="amount_too_large", param="amount"), answer(state), disputes)
     with pytest.raises(expected) as caught:
-        await do(gateway, REFUND)
+        await do(stripe.gateway(), REFUND)
     assert caught.value.code == code
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from domain import ids
 from domain.model import Reseller
 from domain.ports import OutsideError, PaymentGateway, RateLimited
 from settings import Settings
@@ -72,7 +72,7 @@ class Provisioning:
         if stripe_id is None:
             stripe_id = await _patient(
                 lambda: payments.create_customer(
-                    customer_id=customer.customer_id, idempotency_key=customer_key(customer.customer_id)
+                    customer_id=customer.customer_id, idempotency_key=ids.customer_key(customer.customer_id)
                 )
             )
             async with self._store.begin() as tx:
@@ -84,7 +84,7 @@ class Provisioning:
             lambda: payments.attach_payment_method(
                 stripe_customer_id=stripe_id,
                 payment_method=source,
-                idempotency_key=payment_method_key(customer.customer_id, stripe_id, source),
+                idempotency_key=ids.payment_method_key(customer.customer_id, stripe_id, source),
             )
         )
         async with self._store.begin() as tx:
@@ -94,29 +94,13 @@ class Provisioning:
     async def _reseller(self, payments: PaymentGateway, reseller: Reseller) -> str:
         account = await _patient(
             lambda: payments.create_account(
-                reseller_id=reseller.id, country=reseller.country, idempotency_key=account_key(reseller.id)
+                reseller_id=reseller.id, country=reseller.country, idempotency_key=ids.account_key(reseller.id)
             )
         )
         async with self._store.begin() as tx:
             await tx.catalog.set_stripe_account(reseller.id, account.account_id)
         ready = "can be paid" if account.transfers_active else "cannot be paid before he completed Stripe's onboarding"
         return f"account {account.account_id}, {ready}"
-
-
-def customer_key(customer_id: str) -> str:
-    """Idempotency key of a customer's creation: one customer of ours is one at Stripe."""
-    return f"customer:{customer_id}"
-
-
-def payment_method_key(customer_id: str, stripe_customer_id: str, source: str) -> str:
-    """Key of attaching one payment method; a hash, because a source may be as long as a key."""
-    digest = hashlib.sha256(f"{stripe_customer_id}:{source}".encode()).hexdigest()[:24]
-    return f"method:{customer_id}:{digest}"
-
-
-def account_key(reseller_id: str) -> str:
-    """Idempotency key of a reseller's connected account."""
-    return f"account:{reseller_id}"
 
 
 async def _patient(call: Callable[[], Awaitable[T]]) -> T:
