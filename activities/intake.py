@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from activities.errors import told_to_temporal
 from activities.models import BookingFacts, BookingRef
 from domain import ids
-from domain.ports import BookingStatus, CalBooking, CalendarGateway
+from domain.ports import BookingStatus, CalBooking, CalendarGateway, NotFound
 
 if TYPE_CHECKING:
     from store import Store
@@ -29,10 +29,13 @@ class IntakeActivities:
     async def read_booking(self, ref: BookingRef) -> BookingFacts:
         """The booking as it is now, followed through its reschedulings. Opens the chain's row; repeating is harmless.
 
-        Fails with `NotFound` for a uid that Cal.com does not know.
+        Fails with `BookingNotFound` for a uid that Cal.com does not know.
         """
         with told_to_temporal():
-            hops = await self._follow(ref.booking_uid)
+            try:
+                hops = await self._follow(ref.booking_uid)
+            except NotFound as error:
+                raise ApplicationError(str(error), type="BookingNotFound", non_retryable=True) from None
             teams = await self._teams(hops[-1])
         newest = hops[-1]
         async with self._store.begin() as tx:

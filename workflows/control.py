@@ -23,6 +23,7 @@ T = TypeVar("T")
 _REASON_OF = {
     "SetupError": ParkReason.SETUP_ERROR,
     "NotFound": ParkReason.SETUP_ERROR,
+    "BookingNotFound": ParkReason.BOOKING_NOT_FOUND,
     "OutcomeUnknown": ParkReason.OUTCOME_UNKNOWN,
     "RateLimited": ParkReason.OUTCOME_UNKNOWN,
 }
