@@ -139,7 +139,12 @@ class StripeDesk(_Http):
 
     async def executed(self) -> dict[str, int]:
         """Objects by kind and status: what happened at Stripe, however often it was asked for."""
-        return dict((await self.get("/_sandbox/stats"))["objects"])
+        objects = (await self.get("/_sandbox/stats"))["objects"]
+        return {
+            f"{kind}.{status}".removesuffix(".all"): count
+            for kind, counts in objects.items()
+            for status, count in counts.items()
+        }
 
     async def pause_webhooks(self) -> None:
         await self.post("/_sandbox/webhooks", {"paused": True})

@@ -29,5 +29,6 @@ async def system() -> AsyncIterator[Desk]:
 @pytest_asyncio.fixture
 async def desk(system: Desk) -> AsyncIterator[Desk]:
     """The system, and afterwards the audit of everything: chains are left finished, or waiting with a reason."""
+    system.expected.clear()
     yield system
     assert await system.findings() == []

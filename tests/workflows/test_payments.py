@@ -130,6 +130,7 @@ async def test_a_dispute_in_the_hold_parks_until_it_is_won(desk: Desk) -> None:
     await desk.until(uid, ChainStage.HOLD)
     (row,) = await desk.charges(uid)
     assert row.payment_intent_id is not None
+    desk.expected.append("adjustment du_")
     dispute = await desk.stripe.dispute(row.payment_intent_id)
     await desk.signal(uid, "payment_changed")
     await desk.parked(uid, ParkReason.DISPUTED)

@@ -105,6 +105,7 @@ async def test_a_refused_refund_parks_the_way_back_until_it_goes_through(desk: D
     await desk.until(uid, ChainStage.HOLD)
     (charge,) = await desk.charges(uid)
     assert charge.payment_intent_id is not None
+    desk.expected.append("adjustment du_")
     dispute = await desk.stripe.dispute(charge.payment_intent_id)
     await desk.operator.roll_back(uid, ORDER)
     await desk.parked(uid, ParkReason.DISPUTED)
