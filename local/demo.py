@@ -54,7 +54,10 @@ def demo(
             with _alone(state_dir) as home, Environment(home, wishes, say=console.print) as environment:
                 codes.append(_run(environment, state_dir, keep, bookings, console, begun))
         except DemoFailed as problem:
-            console.print(f"{problem}\nThe logs of all processes are in {state_dir / 'demo' / 'logs'}.", markup=False)
+            console.print(str(problem), markup=False, style="red")
+            logs = Path(state_dir) / "demo" / "logs"
+            if os.access(logs, os.R_OK):
+                console.print(f"The logs of all processes are in {logs}.", markup=False)
             codes.append(FAILED)
     return max(codes, default=0)
 

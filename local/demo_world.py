@@ -37,7 +37,10 @@ class Calcom:
         self._client = httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False, headers=_API)
         self._organizer = {"Authorization": f"Bearer {api_key}"}
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
     async def control(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +92,10 @@ class Stripe:
         key = {"Authorization": f"Bearer {secret_key}"}
         self._client = httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False, headers=key)
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
     async def control(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -210,8 +216,8 @@ class World:
             await asyncio.gather(watching, return_exceptions=True)
 
         self._stack.push_async_callback(self.store.dispose)
-        self._stack.push_async_callback(self.calcom.aclose)
-        self._stack.push_async_callback(self.stripe.aclose)
+        await self._stack.enter_async_context(self.calcom)
+        await self._stack.enter_async_context(self.stripe)
         self._stack.push_async_callback(end_watch)
         return self
 

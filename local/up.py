@@ -13,15 +13,18 @@ from rich.console import Console
 
 from domain.catalog import CatalogErrors
 from domain.ports import OutsideError
+from local.demo_plan import people
+from local.demo_world import Calcom
 from local.environment import Environment, Wishes
 from local.files import LockTimeout
 from local.postgres import PostgresError
-from local.setup import CATALOGUE, Done, set_up
+from local.setup import CATALOGUE, Done, ProvisioningFailed, set_up
 from local.temporal import TemporalError
 from local.tree import ChildFailed, TreeBusy
 from settings import Settings
 from starter.operator import OrderRefused
 from starter.temporal import SearchAttributesMissing, TemporalUnavailable
+from store import Store, migrate
 from store.rows import CatalogRefused
 
 FAILED = 1
@@ -35,6 +38,7 @@ _EXPLAINED = (
     OrderRefused,
     OutsideError,
     PostgresError,
+    ProvisioningFailed,
     SearchAttributesMissing,
     TemporalError,
     TemporalUnavailable,
@@ -154,6 +158,16 @@ async def _prepare(
     if is_live:
         say("The Stripe key is a live one: set customers and resellers up yourself, see docs/going-live.md.")
     chosen = catalogue
-    if chosen is None and not is_live:
+    if chosen is None and not is_live and await _is_new(settings):
         chosen = CATALOGUE
+        if "cal.com sandbox" in environment.addresses:
+            async with Calcom(settings.calcom_base_url, settings.calcom_api_key.get_secret_value()) as calcom:
+                await calcom.control("catalogue", people())
     return await set_up(settings, chosen, provision=not is_live, by="billing up")
+
+
+async def _is_new(settings: Settings) -> bool:
+    """Whether nobody has loaded a catalogue yet."""
+    await migrate(settings.sqlalchemy_url)
+    async with Store(settings.sqlalchemy_url, pool_size=1) as store, store.begin() as tx:
+        return not await tx.catalog.customers()
