@@ -190,7 +190,7 @@ class Desk:
     async def retry_undo(self, uid: str) -> None:
         """Let the workflow that undoes a closed chain try again."""
         handle = self.client.get_workflow_handle_for(UndoWorkflow.run, ids.undo_workflow(uid))
-        await handle.execute_update(UndoWorkflow.retry, ORDER)
+        await handle.execute_update("retry", ORDER, result_type=str)
 
     async def until_outcome(self, uid: str, outcome: ChainOutcome) -> ChainRow:
         """Wait until the chain's row says how it ended, also after it had ended otherwise."""
