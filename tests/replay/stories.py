@@ -1,0 +1,145 @@
+"""The lives of chains whose histories are recorded: each takes another way through the workflows' code."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from domain import ids
+from domain.chain import ChainOutcome, ChainStage
+from domain.model import ParkReason
+from tests.support.desk import ORDER, Desk, ago, ahead, eventually
+
+Story = Callable[[Desk], Awaitable[str]]
+"""Lives a story to its end and returns the id of the workflow to record."""
+
+
+async def matured(desk: Desk) -> str:
+    uid = await desk.begin(101)
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    return ids.booking_workflow(uid)
+
+
+async def paid(desk: Desk) -> str:
+    uid = await desk.begin(112)
+    assert await desk.outcome(uid) is ChainOutcome.PAID
+    return ids.booking_workflow(uid)
+
+
+async def dunned_and_declined(desk: Desk) -> str:
+    uid = await desk.begin(132)
+    assert await desk.outcome(uid) is ChainOutcome.DECLINED
+    return ids.booking_workflow(uid)
+
+
+async def confirmed_rescheduled_cancelled(desk: Desk) -> str:
+    uid = await desk.begin(105, start_at=ahead(days=3))
+    await desk.until(uid, ChainStage.AWAITING_CONFIRMATION)
+    await desk.calcom.confirm(uid)
+    await desk.signal(uid, "confirmed")
+    await desk.until(uid, ChainStage.HOLD)
+    new_uid = await desk.calcom.reschedule(uid, ahead(days=5))
+    await desk.calcom.confirm(new_uid)
+    await desk.signal(uid, "rescheduled", new_uid)
+
+    async def moved() -> bool:
+        return any(new_uid in step for step in (await desk.state(uid)).steps)
+
+    await eventually(moved, "the rescheduling")
+    await desk.calcom.cancel(new_uid)
+    await desk.signal(uid, "cancelled")
+    assert await desk.outcome(uid) is ChainOutcome.REFUNDED
+    return ids.booking_workflow(uid)
+
+
+async def cancelled_late_before_the_charge(desk: Desk) -> str:
+    uid = await desk.begin(102, start_at=ago(minutes=10))
+    await desk.until(uid, ChainStage.AWAITING_CHARGE)
+    await desk.calcom.cancel(uid)
+    await desk.signal(uid, "cancelled")
+
+    async def holds() -> bool:
+        return (await desk.state(uid)).stage is ChainStage.HOLD
+
+    await eventually(holds, "the hold")
+    assert await desk.roll_back(uid) is ChainOutcome.ROLLED_BACK
+    return ids.booking_workflow(uid)
+
+
+async def authenticated(desk: Desk) -> str:
+    uid = await desk.begin(134)
+    await desk.parked(uid, ParkReason.AUTHENTICATION_REQUIRED)
+    (row,) = await desk.charges(uid)
+    assert row.payment_intent_id is not None
+    await desk.stripe.authenticate(row.payment_intent_id, await desk.payment_method("c-sca"))
+    await desk.operator.retry(uid, ORDER)
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    return ids.booking_workflow(uid)
+
+
+async def sepa(desk: Desk) -> str:
+    uid = await desk.begin(135)
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    return ids.booking_workflow(uid)
+
+
+async def parked_and_rolled_back(desk: Desk) -> str:
+    uid = await desk.book(112)
+    desk.failures.plan("transfer", uid, "after", skip=1)
+    await desk.start(uid)
+    await desk.parked(uid, ParkReason.SETUP_ERROR)
+    assert await desk.roll_back(uid) is ChainOutcome.ROLLED_BACK
+    return ids.booking_workflow(uid)
+
+
+async def unbillable(desk: Desk) -> str:
+    uid = await desk.begin(141)
+    await desk.parked(uid, ParkReason.NO_PRICE)
+    assert await desk.roll_back(uid) is ChainOutcome.UNBILLABLE
+    return ids.booking_workflow(uid)
+
+
+async def undone_after_the_end(desk: Desk) -> str:
+    uid = await desk.begin(111)
+    assert await desk.outcome(uid) is ChainOutcome.PAID
+    await desk.operator.roll_back(uid, ORDER)
+    await desk.until_outcome(uid, ChainOutcome.ROLLED_BACK)
+    await desk.client.get_workflow_handle(ids.undo_workflow(uid)).result()
+    return ids.undo_workflow(uid)
+
+
+async def settled(desk: Desk) -> str:
+    uid = await desk.begin(152, start_at=datetime(2021, 3, 9, 12, tzinfo=UTC))
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    workflow_id = await desk.operator.settle("2021-03", "ops-anna")
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
+async def reseller_parked_and_settled(desk: Desk) -> str:
+    account = await desk.account("r-month-c")
+    await desk.stripe.account(account, "restricted")
+    uid = await desk.begin(152, start_at=datetime(2021, 5, 9, 12, tzinfo=UTC))
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    await desk.client.get_workflow_handle(await desk.operator.settle("2021-05", "ops-anna")).result()
+    await desk.stripe.account(account, "active")
+    await desk.operator.retry_settlement("2021-05", "r-month-c", "EUR", ORDER)
+    workflow_id = ids.reseller_settlement_workflow("2021-05", "r-month-c", "EUR")
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
+STORIES: tuple[Story, ...] = (
+    matured,
+    paid,
+    dunned_and_declined,
+    confirmed_rescheduled_cancelled,
+    cancelled_late_before_the_charge,
+    authenticated,
+    sepa,
+    parked_and_rolled_back,
+    unbillable,
+    undone_after_the_end,
+    settled,
+    reseller_parked_and_settled,
+)
