@@ -18,7 +18,7 @@ from store.rows import BookingRow, ChainRow, KeyConflict, UnknownRow
 
 _OPEN = text("""
 INSERT INTO chains (chain_uid, workflow_id, stage) VALUES (:chain_uid, :workflow_id, 'intake')
-ON CONFLICT (chain_uid) DO NOTHING
+ON CONFLICT DO NOTHING
 """)
 _ALIAS = text("""
 INSERT INTO chain_aliases (booking_uid, chain_uid) VALUES (:booking_uid, :chain_uid)

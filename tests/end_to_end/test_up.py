@@ -38,14 +38,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "a folder with spaces" / ".billing"
 
 
+def _plain() -> dict[str, str]:
+    """Our environment without what would replace a part of the local system."""
+    left_out = ("DATABASE_URL", "TEMPORAL_ADDRESS", "STRIPE_SECRET_KEY", "CALCOM_API_KEY")
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
 @contextmanager
 def running(folder: Path, log: Path) -> Iterator[dict[str, str]]:
     """`billing up` until the block ends, then Ctrl-C; yields the settings that it wrote for other terminals."""
-    left_out = ("DATABASE_URL", "TEMPORAL_ADDRESS", "STRIPE_SECRET_KEY", "CALCOM_API_KEY")
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", _UP, str(folder)], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, "-c", _UP, str(folder)], cwd=ROOT, env=_plain(), stdout=output, stderr=output
         )
     try:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -120,7 +124,13 @@ def test_it_works_for_other_terminals_and_goes_on_where_it_ended(folder: Path, t
 def assert_a_second_one_is_refused(folder: Path) -> None:
     """It says who is there, ends, and leaves the first one's settings alone."""
     second = subprocess.run(
-        [sys.executable, "-c", _UP, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "-c", _UP, str(folder)],
+        cwd=ROOT,
+        env=_plain(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert second.returncode == 1
     assert "stop it first" in " ".join(second.stdout.split())
