@@ -102,3 +102,18 @@ async def test_cancelled_before_created_charges_nothing(system: System) -> None:
     assert await runs(system, uid) == 1
     assert charges_of(await system.stripe.executed()) == before
     assert await system.findings() == []
+
+
+async def test_a_cancellation_announced_before_cal_com_stores_it_is_refunded(system: System) -> None:
+    """Cal.com sends BOOKING_CANCELLED first and stores it then: who reads the booking at once finds it accepted."""
+    uids = await system.announce(1, event_type_id=101, start_at=ahead(days=3))
+
+    async def holds() -> bool:
+        return await system.ends(uids) == {"hold": 1}
+
+    await eventually(holds, "the hold")
+    fault = {"kind": "early", "uid": uids[0], "trigger": "BOOKING_CANCELLED"}
+    await system.calcom.post("/_sandbox/webhook-faults", fault)
+    await system.calcom.cancel(uids[0])
+    await all_closed(system, uids, ChainOutcome.REFUNDED)
+    assert await system.findings() == []
