@@ -102,15 +102,12 @@ class ParkReason(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     """The other side never told whether the effect happened; nothing is sent again without a look-up."""
     DISPUTED = "disputed"
-    REFUNDED_OUTSIDE = "refunded_outside"
-    """Money went back to the customer by another hand than this system's."""
     RESELLER_NOT_READY = "reseller_not_ready"
     """No connected account, or one that cannot receive transfers yet."""
     TRANSFER_REFUSED = "transfer_refused"
     REFUND_REFUSED = "refund_refused"
     REVERSAL_REFUSED = "reversal_refused"
     BOOKING_NOT_FOUND = "booking_not_found"
-    RESCHEDULED_AFTER_CLOSE = "rescheduled_after_close"
     INTERNAL = "internal"
 
 

@@ -120,7 +120,7 @@ class BookingWorkflow(PaymentSteps):
             lambda: workflow.execute_local_activity_method(
                 CommissionActivities.accrue,
                 ChainRef(chain_uid=self.chain_uid),
-                **self._database(),
+                **self._database("Accrue the commission of every level"),
             ),
             "accrue the commission",
         )
@@ -212,7 +212,7 @@ class BookingWorkflow(PaymentSteps):
             lambda: workflow.execute_local_activity_method(
                 CommissionActivities.move,
                 BookingRef(chain_uid=self.chain_uid, booking_uid=facts.booking_uid),
-                **self._database(),
+                **self._database("Move the refund window"),
             ),
             "move the refund window",
         )
@@ -242,7 +242,9 @@ class BookingWorkflow(PaymentSteps):
     async def _mature(self) -> MatureResult:
         matured: MatureResult = await self.until_done(
             lambda: workflow.execute_local_activity_method(
-                CommissionActivities.mature, ChainRef(chain_uid=self.chain_uid), **self._database()
+                CommissionActivities.mature,
+                ChainRef(chain_uid=self.chain_uid),
+                **self._database("Mature the commission, see who is paid now"),
             ),
             "mature the commission",
         )

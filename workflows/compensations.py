@@ -57,7 +57,7 @@ class Compensations:
         change = self._correction(sequence, given_back_minor)
         await self._chain.until_done(
             lambda: workflow.execute_local_activity_method(
-                BillingActivities.correct_invoice, change, **self._database()
+                BillingActivities.correct_invoice, change, **self._database("Correct the invoice")
             ),
             "correct the invoice",
         )
@@ -65,7 +65,9 @@ class Compensations:
     async def reverse_commission(self, sequence: int, given_back_minor: int | None = None) -> None:
         change = self._correction(sequence, given_back_minor)
         await self._chain.until_done(
-            lambda: workflow.execute_local_activity_method(CommissionActivities.reverse, change, **self._database()),
+            lambda: workflow.execute_local_activity_method(
+                CommissionActivities.reverse, change, **self._database("Reverse the commission")
+            ),
             "reverse the commission",
         )
 
@@ -105,5 +107,5 @@ class Compensations:
     def _correction(self, sequence: int, given_back_minor: int | None) -> CorrectInput:
         return CorrectInput(chain_uid=self._chain.chain_uid, sequence=sequence, given_back_minor=given_back_minor)
 
-    def _database(self) -> dict[str, Any]:
-        return policies.database_step(self._chain.options.step_timeout_seconds)
+    def _database(self, summary: str) -> dict[str, Any]:
+        return policies.database_step(self._chain.options.step_timeout_seconds, summary)

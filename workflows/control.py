@@ -135,7 +135,11 @@ class ChainControl:
     async def record(self, change: RecordInput) -> None:
         await self.persist(
             lambda: workflow.execute_local_activity_method(
-                ChainActivities.record, change, **policies.database_step(self.options.step_timeout_seconds)
+                ChainActivities.record,
+                change,
+                **policies.database_step(
+                    self.options.step_timeout_seconds, f"Note where the chain stands: {change.stage}"
+                ),
             )
         )
 

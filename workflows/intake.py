@@ -117,7 +117,7 @@ class Intake(ChainControl):
             ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
             answer = await self.until_done(
                 lambda ref=ref: workflow.execute_local_activity_method(  # type: ignore[misc]
-                    QuoteActivities.quote, ref, **self._database()
+                    QuoteActivities.quote, ref, **self._database("Freeze price, VAT and commissions")
                 ),
                 "quote",
             )
@@ -179,7 +179,7 @@ class Intake(ChainControl):
             lambda: workflow.execute_local_activity_method(
                 QuoteActivities.apply_terms,
                 TermsInput(chain_uid=self.chain_uid, booking_uid=facts.booking_uid, cause=cause, at=facts.changed_at),
-                **self._database(),
+                **self._database("Apply the cancellation terms"),
             ),
             "apply the cancellation terms",
         )
@@ -191,5 +191,5 @@ class Intake(ChainControl):
     def _money(self) -> str:
         return self.currency or "EUR"
 
-    def _database(self) -> dict[str, Any]:
-        return policies.database_step(self.options.step_timeout_seconds)
+    def _database(self, summary: str) -> dict[str, Any]:
+        return policies.database_step(self.options.step_timeout_seconds, summary)

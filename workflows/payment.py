@@ -39,7 +39,7 @@ class PaymentSteps(Intake):
             lambda: workflow.execute_local_activity_method(
                 BillingActivities.bill,
                 ChainRef(chain_uid=self.chain_uid),
-                **self._database(),
+                **self._database("Bill the customer: receivable and invoice number"),
             ),
             "bill",
         )

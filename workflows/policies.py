@@ -64,11 +64,12 @@ def calcom_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
     }
 
 
-def database_step(step_timeout_seconds: float) -> dict[str, Any]:
+def database_step(step_timeout_seconds: float, summary: str | None = None) -> dict[str, Any]:
     """Options of a local activity: a step that touches only our database."""
     return {
         "start_to_close_timeout": DATABASE_TIMEOUT,
         "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + DATABASE_TIMEOUT,
         "retry_policy": DATABASE_RETRY,
         "cancellation_type": UNTIL_KNOWN,
+        "summary": summary,
     }

@@ -50,11 +50,12 @@ class SettlementWorkflow:
         if start.period is None:
             return await self._for_schedule(start)
         workflow.upsert_search_attributes([visibility.PERIOD.value_set(start.period)])
-        options = policies.database_step(start.options.step_timeout_seconds)
+        options = policies.database_step(
+            start.options.step_timeout_seconds, f"Claim the commissions that matured until the end of {start.period}"
+        )
         claimed = await workflow.execute_activity_method(
             SettlementActivities.claim,
             ClaimInput(period=start.period, requested_by=start.requested_by),
-            summary=f"Claim the commissions that matured until the end of {start.period}",
             **options,
         )
         gate = asyncio.Semaphore(MAX_AT_ONCE)

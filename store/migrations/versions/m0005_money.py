@@ -98,8 +98,8 @@ def upgrade() -> None:
             (
                 "reason IN ('unmapped_customer', 'no_price', 'no_agreement', 'no_payment_method', "
                 "'currency_mismatch', 'authentication_required', 'setup_error', 'outcome_unknown', "
-                "'disputed', 'refunded_outside', 'reseller_not_ready', 'transfer_refused', "
-                "'refund_refused', 'reversal_refused', 'booking_not_found', 'rescheduled_after_close', "
+                "'disputed', 'reseller_not_ready', 'transfer_refused', "
+                "'refund_refused', 'reversal_refused', 'booking_not_found', "
                 "'internal')"
             ),
             name=op.f("ck_settlements_reason_known"),
