@@ -120,7 +120,7 @@ async def play(environment: Environment, bookings: int, console: Console) -> Res
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    async with await World.open(environment) as world:
+    async with await World.open(environment, bookings) as world:
         with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
             bar = progress.add_task("chains at their destination", total=len(plan.all))
             script = Script(world, plan, progress.console.print)

@@ -21,7 +21,8 @@ from store.rows import ChainRow
 from workflows.models import OperatorOrder
 
 PATIENCE_SECONDS = 150.0
-"""Longest wait for one thing to happen; far beyond what a loaded machine needs."""
+"""Longest wait for one thing to happen; far beyond what a loaded machine needs for a few hundred bookings."""
+PATIENCE_SECONDS_PER_BOOKING = 0.2
 
 _API = {"cal-api-version": "2024-08-13"}
 
@@ -121,16 +122,11 @@ class Stripe:
     async def card_behaves_as(self, payment_method_id: str, test_method: str) -> None:
         await self.control(f"payment_methods/{payment_method_id}", {"behaves_as": test_method})
 
-    async def payments_of(self, stripe_customer_id: str, chain_uid: str) -> int:
-        """How many PaymentIntents of a chain took money."""
-        page = _answer(
-            await self._client.get("/v1/payment_intents", params={"customer": stripe_customer_id, "limit": 100})
-        )
-        return sum(
-            1
-            for intent in page["data"]
-            if intent["metadata"].get("chain_uid") == chain_uid and intent["status"] == "succeeded"
-        )
+    async def payments_of(self, chain_uid: str) -> int:
+        """How many PaymentIntents of a chain took money. Search knows what is at least a second old."""
+        query = f'metadata["chain_uid"]:"{chain_uid}" AND status:"succeeded"'
+        page = _answer(await self._client.get("/v1/payment_intents/search", params={"query": query}))
+        return len(page["data"])
 
 
 def _answer(answer: httpx.Response) -> Any:
@@ -144,8 +140,9 @@ def _answer(answer: httpx.Response) -> Any:
 class Watch:
     """Follows all chains in the database. One reader for all scenes, so that waiting costs nothing."""
 
-    def __init__(self, store: Store, interval_seconds: float = 0.2) -> None:
+    def __init__(self, store: Store, patience_seconds: float, interval_seconds: float = 0.2) -> None:
         self._store = store
+        self._patience_seconds = patience_seconds
         self._interval_seconds = interval_seconds
         self._news = asyncio.Condition()
         self._error: Exception | None = None
@@ -170,7 +167,7 @@ class Watch:
         """Waits until every chain is there and passes. Raises DemoFailed after a while, naming a late one."""
         wanted = list(uids)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self._news:
+            async with asyncio.timeout(self._patience_seconds), self._news:
                 await self._news.wait_for(lambda: not self.missing(wanted, test))
         except TimeoutError:
             late = self.missing(wanted, test)
@@ -178,7 +175,7 @@ class Watch:
             stands = f"{row.stage.value}, {row.outcome}, {row.reason} {row.detail or ''}" if row else "not started"
             trouble = f" The database: {self._error}" if self._error else ""
             raise DemoFailed(
-                f"{what}: not so after {PATIENCE_SECONDS:.0f} s for {len(late)} of {len(wanted)} chains, "
+                f"{what}: not so after {self._patience_seconds:.0f} s for {len(late)} of {len(wanted)} chains, "
                 f"such as {late[0]} ({stands}).{trouble}"
             ) from None
 
@@ -189,24 +186,28 @@ class Watch:
 class World:
     """Everything that a demo touches. Made by `open`; leaving the block closes its connections."""
 
-    def __init__(self, environment: Environment, settings: Settings, client: Client, store: Store) -> None:
+    def __init__(
+        self, environment: Environment, settings: Settings, client: Client, store: Store, bookings: int
+    ) -> None:
         self.environment = environment
         self.settings = settings
         self.client = client
         self.store = store
         self.operator = Operator(store=store, client=client, settings=settings)
-        self.watch = Watch(store)
+        self.watch = Watch(store, PATIENCE_SECONDS + bookings * PATIENCE_SECONDS_PER_BOOKING)
         self.calcom = Calcom(settings.calcom_base_url, settings.calcom_api_key.get_secret_value())
         self.stripe = Stripe(settings.stripe_base_url or "", settings.stripe_secret_key.get_secret_value())
         self._stack = AsyncExitStack()
 
     @classmethod
-    async def open(cls, environment: Environment) -> Self:
-        """Raises DemoFailed where one of the two companies is the real one: nobody plays with those."""
+    async def open(cls, environment: Environment, bookings: int = 0) -> Self:
+        """For so many bookings. Raises DemoFailed where one of the companies is the real one: nobody plays there."""
         if not environment.uses_sandbox:
             raise DemoFailed("The demo plays customers and banks: it needs both stand-ins, not Stripe or Cal.com.")
         settings = environment.settings()
-        return cls(environment, settings, await connect(settings), Store(settings.sqlalchemy_url, pool_size=4))
+        return cls(
+            environment, settings, await connect(settings), Store(settings.sqlalchemy_url, pool_size=4), bookings
+        )
 
     async def __aenter__(self) -> Self:
         watching = asyncio.create_task(self.watch.run(), name="watch")
