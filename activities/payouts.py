@@ -59,28 +59,34 @@ class PayoutActivities:
     async def reverse_transfer(self, order: TransferInput) -> EffectResult:
         """Take back what the reseller got for this booking, by a transfer of its own or as part of a settlement.
 
-        Compensation of `transfer`. Never transferred, or taken back already: nothing to undo.
+        Compensation of `transfer`. Never transferred, or taken back already: nothing to undo. Refused while a
+        settlement is about to pay it: that amount is fixed, and would be paid for a booking that was undone.
         """
         with told_to_temporal():
             row = await self._sent(order)
             if row is None:
                 return EffectResult()
+            if row.kind is TransferKind.SETTLEMENT and row.status is EffectStatus.STARTED:
+                return EffectResult(refused_code="settlement_under_way", reason=ParkReason.REVERSAL_REFUSED)
             amount_minor = await self._to_take_back(order, row)
             if amount_minor <= 0 or row.transfer_id is None:
                 return EffectResult()
             return await self._reverse(order, row, row.transfer_id, amount_minor)
 
     async def _sent(self, order: TransferInput) -> TransferRow | None:
-        """The transfer that paid the reseller for this booking. One with an open outcome is looked up first."""
+        """The transfer that paid the reseller for this booking, or a settlement that is about to.
+
+        A transfer of the booking's own with an open outcome is looked up first.
+        """
         async with self._store.begin() as tx:
             row = await tx.money.transfer(ids.transfer_key(order.chain_uid, order.reseller_id))
             if row is None:
                 keys = [one.transfer_key for one in await _commissions(tx, order) if one.transfer_key is not None]
                 row = await tx.money.transfer(keys[0]) if keys else None
-        if row is None or row.status is EffectStatus.SUCCEEDED:
-            return row
-        if row.kind is TransferKind.SETTLEMENT or row.status is EffectStatus.REFUSED:
+        if row is None or row.status is EffectStatus.REFUSED:
             return None
+        if row.kind is TransferKind.SETTLEMENT or row.status is EffectStatus.SUCCEEDED:
+            return row
         found = await self._payments.find_transfer(transfer_group=order.chain_uid, idempotency_key=row.stripe_key)
         if found is None:
             async with self._store.begin() as tx:

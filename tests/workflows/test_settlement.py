@@ -180,6 +180,50 @@ async def test_rolling_back_a_settled_booking_takes_its_share_of_the_settlement_
     assert (transfer.amount_minor, transfer.reversed_minor) == (4000, 2000)
 
 
+async def test_a_booking_whose_settlement_is_under_way_is_rolled_back_after_it(desk: Desk) -> None:
+    """The settlement's amount is fixed already, so the booking's share is taken back once it was paid."""
+    uid = await matured(desk, 152, datetime(2021, 12, 9, 12, tzinfo=UTC))
+    await desk.stripe.fault("error_before", path="/v1/transfers$", body="settlement", times=3)
+    settling = asyncio.create_task(settle(desk, "2021-12"))
+
+    async def begun() -> bool:
+        return "r-month-c" in await paid(desk, "2021-12") and "pay" in desk.failures.ran("")[-1:]
+
+    await eventually(begun, "the settlement's transfer")
+    await asyncio.sleep(0.3)
+    await desk.operator.roll_back(uid, ORDER)
+    row = await desk.parked(uid, ParkReason.REVERSAL_REFUSED)
+    assert "settlement_under_way" in (row.detail or "")
+    assert (await settling).paid == 1
+    await desk.operator.retry(uid, ORDER)
+    await desk.until_outcome(uid, ChainOutcome.ROLLED_BACK)
+    assert await owed_minor(desk, "r-month-c") == 0
+
+
+async def test_a_booking_that_is_rolled_back_while_its_settlement_is_parked_is_not_paid(desk: Desk) -> None:
+    account = await desk.account("r-month-c")
+    await desk.stripe.account(account, "restricted")
+    kept, undone = await asyncio.gather(
+        matured(desk, 152, datetime(2022, 4, 9, 12, tzinfo=UTC)),
+        matured(desk, 152, datetime(2022, 4, 9, 12, tzinfo=UTC)),
+    )
+    try:
+        assert (await settle(desk, "2022-04")).parked == 1
+        await desk.operator.roll_back(undone, ORDER)
+        await desk.until_outcome(undone, ChainOutcome.ROLLED_BACK)
+        assert await owed_minor(desk, "r-month-c") == 2000
+    finally:
+        await desk.stripe.account(account, "active")
+    await desk.operator.retry_settlement("2022-04", "r-month-c", "EUR", ORDER)
+
+    async def is_paid() -> bool:
+        return (await paid(desk, "2022-04"))["r-month-c"][::2] == (2000, "paid")
+
+    await eventually(is_paid, "the rest of the settlement")
+    assert (await desk.commissions(kept))["r-month-c"] == (2000, 0, "settled")
+    assert await owed_minor(desk, "r-month-c") == 0
+
+
 async def test_the_schedule_settles_the_month_before_its_nominal_time(desk: Desk) -> None:
     """Two late months, run again by hand: each run takes its month from the date that it was meant for."""
     await asyncio.gather(
