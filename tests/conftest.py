@@ -26,6 +26,15 @@ from store import Store, driver_url, migrate
 _NUMBERS = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What a test, or a command that it calls, puts into the environment ends with it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """URL of a database on the server, with the right to create others."""
