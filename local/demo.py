@@ -23,7 +23,7 @@ from local.environment import Environment, Wishes
 from local.postgres import EmbeddedPostgres
 from local.setup import CATALOGUE, set_up
 from local.temporal import LocalTemporal
-from local.up import FAILED, explained, show_addresses, wait_until_told, written_env
+from local.up import FAILED, explained, is_new, show_addresses, wait_until_told, written_env
 from store.rows import InboxStatus
 from workflows.settlement import SettlementWorkflow
 
@@ -44,7 +44,7 @@ def demo(
     """Runs the demo and returns its exit code: 0 when every chain came out as it must and the audit is green.
 
     Its data are in `state_dir/demo`, thrown away when the next demo begins. Both companies are always stand-ins,
-    whatever keys the environment holds; DATABASE_URL is used, if its database holds no chains. `keep` leaves everything
+    whatever keys the environment holds; DATABASE_URL is used, if its database is empty. `keep` leaves everything
     running until Ctrl-C. Fewer `bookings` than there are kinds of trouble are not possible: each comes once.
     """
     console = console or Console(highlight=False)
@@ -100,14 +100,12 @@ def start_everything(environment: Environment) -> None:
 
 async def _prepare(environment: Environment) -> None:
     settings = environment.settings()
+    if not await is_new(settings):
+        raise DemoFailed(
+            "The database that DATABASE_URL names holds a catalogue already. The demo needs an empty one, "
+            "or none: without DATABASE_URL it starts its own."
+        )
     await set_up(settings, CATALOGUE, provision=True, by="demo")
-    world = await World.open(environment)
-    async with world, world.store.begin() as tx:
-        if await tx.chains.list(limit=1):
-            raise DemoFailed(
-                "The database that DATABASE_URL names holds chains already. The demo needs an empty one, "
-                "or none: without DATABASE_URL it starts its own."
-            )
 
 
 async def play(environment: Environment, bookings: int, console: Console) -> Result:

@@ -70,10 +70,18 @@ async def apply_catalogue(store: Store, text: str, *, by: str) -> list[str]:
 
 
 async def activate_accounts(store: Store, stripe_base_url: str) -> None:
-    """The resellers' part of the onboarding, which only the stand-in can do for them: their accounts become active."""
+    """The resellers' part of the onboarding, which only the stand-in can do for them: their accounts become active.
+
+    Raises ProvisioningFailed where the stand-in has forgotten them.
+    """
     async with store.begin() as tx:
         accounts = [row.stripe_account_id for row in await tx.catalog.resellers() if row.stripe_account_id]
     async with httpx.AsyncClient(base_url=stripe_base_url, timeout=20, trust_env=False) as client:
         for account in accounts:
             answer = await client.post(f"/_sandbox/accounts/{account}", json={"state": "active"})
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise ProvisioningFailed(
+                    f"The Stripe stand-in does not know {account}: the database was set up with another Stripe. "
+                    "Use an empty database, or the state directory that belongs to this one."
+                )
             answer.raise_for_status()

@@ -158,7 +158,7 @@ async def _prepare(
     if is_live:
         say("The Stripe key is a live one: set customers and resellers up yourself, see docs/going-live.md.")
     chosen = catalogue
-    if chosen is None and not is_live and await _is_new(settings):
+    if chosen is None and not is_live and await is_new(settings):
         chosen = CATALOGUE
         if "cal.com sandbox" in environment.addresses:
             async with Calcom(settings.calcom_base_url, settings.calcom_api_key.get_secret_value()) as calcom:
@@ -166,8 +166,8 @@ async def _prepare(
     return await set_up(settings, chosen, provision=not is_live, by="billing up")
 
 
-async def _is_new(settings: Settings) -> bool:
-    """Whether nobody has loaded a catalogue yet."""
+async def is_new(settings: Settings) -> bool:
+    """Whether nobody has loaded a catalogue yet. Brings the schema up to date."""
     await migrate(settings.sqlalchemy_url)
     async with Store(settings.sqlalchemy_url, pool_size=1) as store, store.begin() as tx:
         return not await tx.catalog.customers()

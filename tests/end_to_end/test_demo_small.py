@@ -34,6 +34,8 @@ from starter.temporal import connect
 from store.rows import SettlementStatus
 from tests.conftest import create_database, drop_database, url_of
 
+ANYWHERE = replace(WISHES, temporal_port=0, ui_port=0, webhook_port=0, stripe_port=0, calcom_port=0, persistent=False)
+
 LEAST = len(KINDS) + 3
 """One of each kind, and what the kinds that need several need."""
 
@@ -72,7 +74,6 @@ def database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    wishes = replace(WISHES, temporal_port=0, ui_port=0, webhook_port=0, stripe_port=0, calcom_port=0, persistent=False)
     patch = pytest.MonkeyPatch()
     patch.setenv("DATABASE_URL", database)
     # Neither may reach the demo: it plays with money.
@@ -80,7 +81,7 @@ def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     patch.setenv("TEMPORAL_ADDRESS", "temporal.example.com:7233")
     folder = tmp_path_factory.mktemp("a folder with spaces")
     try:
-        with Environment(folder / "demo", wishes, say=lambda words: None) as environment:
+        with Environment(folder / "demo", ANYWHERE, say=lambda words: None) as environment:
             start_everything(environment)
             result = asyncio.run(play(environment, LEAST, Console(file=io.StringIO())))
             histories = asyncio.run(_histories(environment))
@@ -263,3 +264,12 @@ class TestFolder:
         (tmp_path / "demo" / "env").write_text("DATABASE_URL=old\n")
         with _alone(tmp_path) as home:
             assert not home.exists()
+
+    def test_a_database_in_use_is_left_alone(
+        self, run: Run, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", database)
+        told = io.StringIO()
+        assert demo(tmp_path, wishes=ANYWHERE, console=Console(file=told, width=200)) == 1
+        assert "holds a catalogue already" in told.getvalue()
+        assert not (tmp_path / "env").exists()
