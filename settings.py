@@ -6,7 +6,6 @@ each setting, what it is for and an example.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -113,10 +112,6 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database address with the psycopg driver named, whichever of the two spellings was given."""
         return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-    @property
-    def step_timeout(self) -> timedelta:
-        return timedelta(seconds=self.step_timeout_seconds)
 
 
 def load(**overrides: Any) -> Settings:

@@ -76,10 +76,7 @@ class ChargingActivities:
                 raise LookupError(f"chain {chain.chain_uid} has no charge")
             customer = await tx.catalog.customer(row.customer_id)
         with told_to_temporal():
-            if row.payment_intent_id is not None:
-                payment: Payment | None = await self._payments.get_payment(row.payment_intent_id)
-            else:
-                payment = await self._find(row, customer.stripe_customer_id or "")
+            payment = await self._payment_of(row, customer.stripe_customer_id or "")
             if payment is None:
                 return ChargeResult(status=ChargeStatus.REFUSED, code=row.refusal_code or "not_found")
             result = await self._recorded(row, payment)
@@ -107,6 +104,12 @@ class ChargingActivities:
 
     # --- how ---
 
+    async def _payment_of(self, row: ChargeRow, stripe_customer_id: str) -> Payment | None:
+        """The payment of a charge as it is now, whether its answer arrived or was lost."""
+        if row.payment_intent_id is not None:
+            return await self._payments.get_payment(row.payment_intent_id)
+        return await self._find(row, stripe_customer_id)
+
     async def _find(self, row: ChargeRow, stripe_customer_id: str) -> Payment | None:
         """The payment of a charge whose answer was lost, by the key in its metadata."""
         with told_to_temporal():
@@ -125,10 +128,7 @@ class ChargingActivities:
             customer = await tx.catalog.customer(row.customer_id)
         if row.status is Stored.SUCCEEDED:
             return row
-        if row.payment_intent_id is not None:
-            payment: Payment | None = await self._payments.get_payment(row.payment_intent_id)
-        else:
-            payment = await self._find(row, customer.stripe_customer_id or "")
+        payment = await self._payment_of(row, customer.stripe_customer_id or "")
         if payment is not None and payment.status is PaymentStatus.SUCCEEDED:
             await self._recorded(row, payment)
             async with self._store.begin() as tx:

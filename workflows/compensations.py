@@ -29,7 +29,6 @@ class Compensations:
     def __init__(self, chain: ChainControl) -> None:
         self._chain = chain
         self._stack: list[tuple[str, Undo]] = []
-        self.ran: list[str] = []
 
     def push(self, name: str, undo: Undo) -> None:
         """Remember how to undo a step, before the step runs."""
@@ -44,7 +43,6 @@ class Compensations:
             name, undo = self._stack[-1]
             await undo(sequence)
             self._stack.pop()
-            self.ran.append(name)
             self._chain.note(f"undone: {name}")
 
     async def give_back(self, sequence: int, given_back_minor: int) -> None:

@@ -28,7 +28,6 @@ class Intake(ChainControl):
     """Steps 1 to 4 of `BookingWorkflow`, and the signals of the outside."""
 
     def _begin_intake(self) -> None:
-        self.facts: BookingFacts | None = None
         self._terms_applied = False
         self._gone = False
         self._told_gone = False
@@ -91,7 +90,6 @@ class Intake(ChainControl):
             lambda: workflow.execute_activity_method(IntakeActivities.read_booking, ref, **options), "read the booking"
         )
         self.booking_uid = facts.booking_uid
-        self.facts = facts
         return facts
 
     async def _read_until_confirmed(self, facts: BookingFacts) -> BookingFacts:

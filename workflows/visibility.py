@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -63,15 +63,6 @@ def money(amount_minor: int, currency: str) -> str:
 def when(moment: datetime) -> str:
     """A moment for people: Berlin time, to the minute."""
     return moment.astimezone(_BERLIN).strftime("%d.%m.%Y %H:%M")
-
-
-def duration(span: timedelta) -> str:
-    """A span for people, in its largest fitting unit."""
-    seconds = span.total_seconds()
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def changes(stage: ChainStage, *more: SearchAttributeUpdate[Any]) -> list[SearchAttributeUpdate[Any]]:
