@@ -42,12 +42,23 @@ BILLABLE = {
 """Events that Temporal Cloud bills as an action each. Local activities of one workflow task count as one together."""
 
 
+class Absent(Exception):
+    """A subject that cannot run on this machine; `str()` says why. Reported as such, never left out of the table."""
+
+
 class Subject(Protocol):
-    """One way to run a chain to its end. Raises where the booking is not billed in the end."""
+    """One way to run a chain to its end."""
 
     name: str
 
-    async def chain(self, uid: str) -> None: ...
+    async def start(self) -> None:
+        """Everything the chains need, processes included. Raises Absent where that cannot be had."""
+
+    async def chain(self, uid: str) -> None:
+        """One chain to its end, callable many times at once. Raises where the booking is not billed in the end."""
+
+    async def stop(self) -> None:
+        """Give everything back; also after a `start` that raised."""
 
 
 class Ours:
@@ -58,6 +69,12 @@ class Ours:
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
+
+    async def start(self) -> None:
+        """The worker processes are the environment's."""
+
+    async def stop(self) -> None:
+        """The client belongs to whoever made it."""
 
     async def chain(self, uid: str) -> None:
         outcome = await self._client.execute_workflow(
@@ -98,6 +115,12 @@ class Floor:
         self._charging = ChargingActivities(store, payments)
         self._commissions = CommissionActivities(store)
         self._chains = ChainActivities(store)
+
+    async def start(self) -> None:
+        """Runs in this process."""
+
+    async def stop(self) -> None:
+        """Store and gateways belong to whoever made them."""
 
     async def chain(self, uid: str) -> None:
         ref, chain = BookingRef(chain_uid=uid, booking_uid=uid), ChainRef(chain_uid=uid)
