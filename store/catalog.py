@@ -140,14 +140,10 @@ class CatalogRepository(Repository):
 
     async def customer(self, customer_id: str) -> Customer:
         """Raises UnknownRow."""
-        found = (await self._connection.execute(_CUSTOMER, {"id": customer_id})).mappings().one_or_none()
-        if found is None:
-            raise UnknownRow(f"customer {customer_id} is not in the catalogue")
-        return _customer_of(dict(found))
+        return _customer_of(_known(await self._only(_CUSTOMER, id=customer_id), f"customer {customer_id}"))
 
     async def customers(self) -> list[Customer]:
-        found = await self._connection.execute(_CUSTOMERS)
-        return [_customer_of(dict(row)) for row in found.mappings()]
+        return [_customer_of(row) for row in await self._maps(_CUSTOMERS)]
 
     async def customer_person(self, customer_id: str) -> Person:
         """PERSONAL DATA: name and address for invoices. Raises UnknownRow."""
@@ -201,19 +197,17 @@ class CatalogRepository(Repository):
 
     async def mapped_teams(self) -> list[int]:
         """Cal.com teams that name a customer: only these are worth asking Cal.com about."""
-        return list((await self._connection.execute(_MAPPED_TEAMS)).scalars())
+        return [row["external_id"] for row in await self._maps(_MAPPED_TEAMS)]
 
     async def price_books(self, customer_id: str | None, reseller_ids: Sequence[str], at: datetime) -> list[PriceBook]:
         """The versions in force at a moment of the platform's, the resellers' and the customer's books."""
-        found = await self._connection.execute(
-            _BOOKS, {"customer_id": customer_id, "reseller_ids": list(reseller_ids), "at": at}
-        )
-        return [_book_of(dict(row)) for row in found.mappings()]
+        found = await self._maps(_BOOKS, customer_id=customer_id, reseller_ids=list(reseller_ids), at=at)
+        return [_book_of(row) for row in found]
 
     async def agreements(self, reseller_ids: Sequence[str], at: datetime) -> dict[str, Agreement]:
         """The version in force at a moment for each reseller; one without agreement is missing."""
-        found = await self._connection.execute(_AGREEMENTS, {"reseller_ids": list(reseller_ids), "at": at})
-        return {row["reseller_id"]: agreement_of(dict(row)) for row in found.mappings()}
+        found = await self._maps(_AGREEMENTS, reseller_ids=list(reseller_ids), at=at)
+        return {row["reseller_id"]: agreement_of(row) for row in found}
 
     async def month_count_before(self, customer_id: str, event_type_id: int, period: str, exclude_chain: str) -> int:
         """Bookings of a customer and event type quoted for a month so far, but those on which nothing is earned.
@@ -231,17 +225,17 @@ class CatalogRepository(Repository):
 
     async def month_volume_before(self, reseller_ids: Sequence[str], period: str, exclude_chain: str) -> dict[str, int]:
         """Net minor units quoted for a month so far, per reseller: of all bookings below him, on any level. None: 0."""
-        found = await self._connection.execute(
-            _MONTH_VOLUME, {"reseller_ids": list(reseller_ids), "period": period, "exclude_chain": exclude_chain}
+        found = await self._maps(
+            _MONTH_VOLUME, reseller_ids=list(reseller_ids), period=period, exclude_chain=exclude_chain
         )
-        return {**dict.fromkeys(reseller_ids, 0), **{row.reseller_id: row.net_minor for row in found}}
+        return {**dict.fromkeys(reseller_ids, 0), **{row["reseller_id"]: row["net_minor"] for row in found}}
 
     async def lock(self, name: str) -> None:
         """Wait until no other transaction holds this name, and hold it until this one ends.
 
         Who needs several takes them in one agreed order (customer, then resellers upwards), or two wait for each other.
         """
-        await self._connection.execute(_LOCK, {"name": name})
+        await self._execute(_LOCK, name=name)
 
 
 def _known(found: _T | None, what: str) -> _T:

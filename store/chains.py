@@ -134,8 +134,7 @@ class ChainRepository(Repository):
 
     async def uids(self, chain_uid: str) -> list[str]:
         """All Cal.com uids of a chain, in the order in which they became known."""
-        result = await self._connection.execute(_UIDS, {"chain_uid": chain_uid})
-        return list(result.scalars())
+        return [row["booking_uid"] for row in await self._maps(_UIDS, chain_uid=chain_uid)]
 
     async def get(self, chain_uid: str) -> ChainRow | None:
         return await self._row(ChainRow, _GET, chain_uid=chain_uid)

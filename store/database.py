@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from store.catalog import CatalogRepository
 from store.chains import ChainRepository
@@ -21,6 +27,7 @@ from store.inbox import InboxRepository
 from store.ledger import LedgerRepository
 from store.log import LogRepository
 from store.money import MoneyRepository
+from store.repository import driver_of, raised
 from store.settlements import SettlementRepository
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,6 +35,9 @@ _MIGRATION_LOCK = 5_401_731_966_021
 """Advisory lock that one migrating process holds; any number that nobody else uses."""
 _SESSION_OPTIONS = "-c timezone=UTC -c idle_in_transaction_session_timeout=60s"
 """A transaction that does nothing for a minute belongs to a process that hangs: its locks must not stay."""
+
+IDLE_CHECK_SECONDS = 5.0
+"""A connection that was idle for longer is asked whether it lives before it is used."""
 
 
 class Tx:
@@ -81,16 +91,21 @@ class Store:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_seconds,
-            pool_pre_ping=True,
+            pool_use_lifo=True,  # the same few connections stay warm: their prepared statements are used again
             hide_parameters=True,  # an error would carry names and addresses into logs and histories
             connect_args={"options": _SESSION_OPTIONS, "application_name": "billing", "connect_timeout": 10},
         )
+        _check_idle_connections(self._engine.sync_engine)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
         """A transaction (READ COMMITTED): committed when the block ends, rolled back when it raises."""
-        async with self._engine.begin() as connection:
+        async with self._engine.connect() as connection:
             yield Tx(connection)
+            try:
+                await driver_of(connection).commit()
+            except psycopg.Error as error:
+                await raised(connection, error, "COMMIT")
 
     async def ping(self) -> None:
         """Raises where the database does not answer."""
@@ -106,6 +121,27 @@ class Store:
 
     async def __aexit__(self, *_: object) -> None:
         await self.dispose()
+
+
+def _check_idle_connections(engine: Engine) -> None:
+    """Ask a connection that lay idle for a while whether it lives, before it is used.
+
+    Not each time: the question is a round trip and costs as much as a statement. One that was used a moment ago and
+    died since fails its transaction, which the caller repeats as he does after any outage; the pool is emptied then.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def check(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) < IDLE_CHECK_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error:
+            raise InvalidatePoolError from None
 
 
 def driver_url(database_url: str) -> str:

@@ -126,8 +126,7 @@ class InboxRepository(Repository):
 
     async def counts(self) -> dict[InboxStatus, int]:
         """Number of events by status; every status is there."""
-        result = await self._connection.execute(_COUNTS)
-        found = {InboxStatus(status): count for status, count in result}
+        found = {InboxStatus(row["status"]): row["count"] for row in await self._maps(_COUNTS)}
         return {status: found.get(status, 0) for status in InboxStatus}
 
     async def stuck(self, *, overdue_seconds: float = 600, limit: int = 200) -> list[InboxRow]:

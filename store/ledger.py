@@ -91,17 +91,17 @@ class LedgerRepository(Repository):
                 raise LedgerConflict(f"{entry.key}: two entries of one call have this key and other content")
         if not wanted:
             return []
-        result = await self._connection.execute(_POST, _arrays(wanted))
+        result = await self._maps(_POST, **_arrays(wanted))
         is_new: dict[str, bool] = {}
         stored: dict[str, str | None] = {}
         for row in result:
-            is_new[row.key] = row.is_new
-            stored[row.key] = wanted[row.key][1] if row.is_new else row.stored_hash
+            is_new[row["key"]] = row["is_new"]
+            stored[row["key"]] = wanted[row["key"]][1] if row["is_new"] else row["stored_hash"]
         # Posted by another transaction while this statement ran: its snapshot cannot see the entry, the next one can.
         unseen = [key for key, digest in stored.items() if digest is None]
         if unseen:
-            for row in await self._connection.execute(_HASHES, {"keys": unseen}):
-                stored[row.key] = row.hash
+            for row in await self._maps(_HASHES, keys=unseen):
+                stored[row["key"]] = row["hash"]
         for key, (_, digest) in wanted.items():
             if stored[key] != digest:
                 raise LedgerConflict(f"{key}: the ledger holds an entry with this key and other content")
@@ -128,8 +128,7 @@ class LedgerRepository(Repository):
         return await self._rows(AccountLine, _ACCOUNT, account=account, limit=limit)
 
     async def _entries(self, statement: Any, **parameters: Any) -> list[Entry]:
-        result = await self._connection.execute(statement, parameters)
-        return [entry_of(dict(row)) for row in result.mappings()]
+        return [entry_of(row) for row in await self._maps(statement, **parameters)]
 
 
 def entry_of(row: dict[str, Any]) -> Entry:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from domain import ledger
@@ -48,17 +50,17 @@ async def test_an_entry_comes_back_as_it_was_posted(store: Store) -> None:
         assert await tx.ledger.post() == []
 
 
-async def test_several_entries_are_one_statement(store: Store) -> None:
+async def test_several_entries_are_one_statement(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await open_chains(store, "bk-1", "bk-2", "bk-3")
     statements: list[str] = []
+    execute = psycopg.AsyncCursor.execute
+
+    async def counted(self: psycopg.AsyncCursor[Any], query: Any, *given: Any) -> Any:
+        statements.append(query)
+        return await execute(self, query, *given)
+
     async with store.begin() as tx:
-        raw = await tx.connection.get_raw_connection()
-        assert raw.driver_connection is not None
-        event.listen(
-            tx.connection.sync_connection,
-            "before_cursor_execute",
-            lambda _connection, _cursor, statement, *_: statements.append(statement),
-        )
+        monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
         await tx.ledger.post(billed("bk-1"), billed("bk-2"), billed("bk-3"))
     assert len(statements) == 1
 
