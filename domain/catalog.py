@@ -34,7 +34,7 @@ _LISTS: Final[dict[str, tuple[type[BaseModel], bool]]] = {
 
 _SECTIONS: Final = ("version", "platform", "mappings", *_LISTS)
 
-_PRIVATE: Final = ("name", "email")
+_PRIVATE: Final = ("name", "email", "address", "line1", "line2", "postal_code", "city")
 """Fields whose values error messages don't repeat."""
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from contextlib import suppress
+from datetime import date
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StringConstraints
+from pydantic import BeforeValidator, Field, Strict, StrictBool, StringConstraints
 
 from domain.commission import Agreement, Rule
 from domain.model import Country, Currency, Customer, Frozen, Id, PayoutMode, Reseller, StrictBps, TaxProfile
+from domain.money import AmountMinor
 from domain.pricing import EffectiveFrom, PriceBook
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -17,6 +21,35 @@ CalId = Annotated[int, Field(gt=0, le=2**53, strict=True)]
 """A number that Cal.com gave: an event type, a team or a user."""
 
 
+_DAY = re.compile(r"^\d{4}-\d{2}-\d{2}\Z")
+
+
+def _to_day(value: Any) -> Any:
+    """Only a day in words: pydantic alone would also take a number for seconds since 1970."""
+    if isinstance(value, str) and _DAY.match(value):
+        with suppress(ValueError):  # the 13th month
+            return date.fromisoformat(value)
+    if isinstance(value, date):
+        return value
+    raise ValueError("this is no day: write it as YYYY-MM-DD")
+
+
+Day = Annotated[date, BeforeValidator(_to_day)]
+"""A calendar day, written `YYYY-MM-DD`."""
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+"""One line of text."""
+
+
+class Address(Frozen):
+    """PERSONAL DATA. A postal address; its country is the party's."""
+
+    line1: Line
+    line2: Line | None = None
+    postal_code: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    city: Line
+
+
 class Platform(Frozen):
     name: Name
     country: Country = "DE"
@@ -24,21 +57,36 @@ class Platform(Frozen):
 
 
 class CatalogReseller(Frozen):
+    """A reseller as the file states him. What is None where None is allowed keeps the value that is stored already."""
+
     id: Id
     name: Name
     email: Email
     parent_id: Id | None = None
+    """None: directly below the platform, also where another one is stored."""
     payout_mode: PayoutMode = PayoutMode.MONTHLY
     stripe_account_id: StripeAccountId | None = None
-    """None: unchanged, or created by onboarding."""
+    """None: created by onboarding."""
+    address: Address | None = None
     small_business: StrictBool = False
+    tax_status_from: Day | None = None
+    """First day on which `small_business` was shown to hold."""
+    tax_status_proof: Line | None = None
+    """Where the proof of it is kept: a document's number, not its content."""
     country: Country = "DE"
     vat_id: str | None = None
-    paused: StrictBool = False
+    """None: he has none, also where one is stored."""
+    minimum_payouts: dict[Currency, Annotated[AmountMinor, Strict()]] | None = None
+    """Smallest payout by currency, in minor units; `{}`: any amount is paid."""
+    paused: StrictBool | None = None
+    """None: as `billing reseller pause` and `resume` left it."""
 
     def reseller(self) -> Reseller:
-        """The record without what is personal."""
-        return Reseller(**self.model_dump(exclude={"name", "email"}))
+        """The record without what is personal, as if nothing of him were stored yet."""
+        known = {name: getattr(self, name) for name in Reseller.model_fields}
+        return Reseller(
+            **{**known, "minimum_payouts": self.minimum_payouts or {}, "paused": bool(self.paused)},
+        )
 
 
 class CatalogCustomer(Frozen):

@@ -5,7 +5,7 @@ All are immutable. Times are aware and normalised to UTC. Ids are safe to stand 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -158,6 +158,10 @@ class Reseller(Frozen):
     vat_id: str | None
     paused: bool
     """Earns as before, but gets no transfer while this is set."""
+    tax_status_from: date | None = None
+    """First day on which `small_business`, true or false, was shown to hold; None: not shown yet."""
+    minimum_payouts: dict[Currency, AmountMinor] = Field(default_factory=dict)
+    """Smallest amount, in minor units of the currency, that a statement pays out; less is carried over. None: any."""
 
 
 class CancellationTerms(Frozen):

@@ -7,7 +7,7 @@ or a mistake of ours or of the set-up (`SetupError`). Only a refusal may start a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -208,10 +208,40 @@ class TransferReversal(_Frozen):
 
 
 class ConnectedAccount(_Frozen):
+    """An account that transfers go to, in words that both generations of Stripe's accounts have."""
+
     account_id: str
     transfers_active: bool
     payouts_enabled: bool
     disabled_reason: str | None
+    default_currency: str | None = None
+    """ISO, upper case; None where Stripe names none (yet)."""
+    requirements: tuple[str, ...] = ()
+    """What Stripe asks of the reseller now, in its words for fields; never a value."""
+
+
+class PayoutStatus(StrEnum):
+    PENDING = "pending"
+    IN_TRANSIT = "in_transit"
+    PAID = "paid"
+    """Sent to the bank, which may still send it back: it can become `failed` for some days."""
+    FAILED = "failed"
+    """The money is back on the account's balance."""
+    CANCELED = "canceled"
+
+
+class Payout(_Frozen):
+    """Money on its way from a connected account's balance to its bank."""
+
+    payout_id: str
+    status: PayoutStatus
+    amount_minor: int
+    currency: str
+    failure_code: str | None
+    """Such as `account_closed` or `no_account`; None: it did not fail."""
+    arrives_on: date
+    """UTC."""
+    created_at: datetime
 
 
 class BalanceTransaction(_Frozen):

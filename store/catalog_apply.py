@@ -17,6 +17,16 @@ from store.tables_catalog import MappingKind
 
 AGREEMENT_COLUMNS = "reseller_id, version, effective_from, currency, own, override, ceiling_bps"
 
+_KEPT: dict[str, Any] = {
+    "stripe_account_id": None,
+    "address": None,
+    "tax_status_from": None,
+    "tax_status_proof": None,
+    "minimum_payouts": {},
+    "paused": False,
+}
+"""Fields of a reseller that keep what is stored where the file is silent, with the value of a new reseller."""
+
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('catalog', 0))")
 _WRITTEN = text("""
 INSERT INTO catalog_versions (source_sha, applied_by, changes)
@@ -27,14 +37,16 @@ _PARTY = {
     "customers": text("SELECT * FROM customers WHERE id = :id"),
 }
 _SAVE_RESELLER = text("""
-INSERT INTO resellers (id, parent_id, name, email, payout_mode, stripe_account_id, small_business, country, vat_id,
-    paused)
-VALUES (:id, :parent_id, :name, :email, :payout_mode, :stripe_account_id, :small_business, :country, :vat_id, :paused)
+INSERT INTO resellers (id, parent_id, name, email, payout_mode, stripe_account_id, address, small_business,
+    tax_status_from, tax_status_proof, country, vat_id, minimum_payouts, paused)
+VALUES (:id, :parent_id, :name, :email, :payout_mode, :stripe_account_id, CAST(:address AS jsonb), :small_business,
+    :tax_status_from, :tax_status_proof, :country, :vat_id, CAST(:minimum_payouts AS jsonb), :paused)
 ON CONFLICT (id) DO UPDATE
 SET parent_id = excluded.parent_id, name = excluded.name, email = excluded.email,
-    payout_mode = excluded.payout_mode, stripe_account_id = excluded.stripe_account_id,
-    small_business = excluded.small_business, country = excluded.country, vat_id = excluded.vat_id,
-    paused = excluded.paused, updated_at = now()
+    payout_mode = excluded.payout_mode, stripe_account_id = excluded.stripe_account_id, address = excluded.address,
+    small_business = excluded.small_business, tax_status_from = excluded.tax_status_from,
+    tax_status_proof = excluded.tax_status_proof, country = excluded.country, vat_id = excluded.vat_id,
+    minimum_payouts = excluded.minimum_payouts, paused = excluded.paused, updated_at = now()
 """)
 _SAVE_CUSTOMER = text("""
 INSERT INTO customers (id, reseller_id, name, email, payment_method_source, country, is_business, vat_id, vat_rate_bps,
@@ -104,12 +116,14 @@ class CatalogApplication(Repository):
     async def _party(self, kind: str, party_id: str, fields: dict[str, Any]) -> list[str]:
         """Write one reseller or customer; personal values never stand in the changes."""
         found = (await self._connection.execute(_PARTY[f"{kind}s"], {"id": party_id})).mappings().one_or_none()
-        if found is not None and fields.get("stripe_account_id", "") is None:
-            fields["stripe_account_id"] = found["stripe_account_id"]
+        for name in _KEPT if kind == "reseller" else ():
+            if fields[name] is None:
+                fields[name] = _KEPT[name] if found is None else found[name]
         changed = [name for name, value in fields.items() if found is not None and found[name] != value]
         if found is not None and not changed:
             return []
-        await self._execute(_SAVE_RESELLER if kind == "reseller" else _SAVE_CUSTOMER, **fields)
+        values = {name: _stored(value) for name, value in fields.items()}
+        await self._execute(_SAVE_RESELLER if kind == "reseller" else _SAVE_CUSTOMER, **values)
         return [f"{kind} {party_id}: new" if found is None else f"{kind} {party_id}: changed {', '.join(changed)}"]
 
     async def _map(self, mappings: Mappings) -> list[str]:
@@ -246,8 +260,14 @@ def _keyed(kind: MappingKind, mapped: Mapping[int, str]) -> dict[tuple[str, int]
     return {(kind.value, external_id): customer_id for external_id, customer_id in mapped.items()}
 
 
+def _stored(value: Any) -> Any:
+    """A field as the statement takes it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
 def _reseller_fields(reseller: CatalogReseller) -> dict[str, Any]:
-    return reseller.model_dump(mode="json")
+    day = reseller.tax_status_from
+    return {**reseller.model_dump(mode="json"), "tax_status_from": day}
 
 
 def _customer_fields(customer: CatalogCustomer) -> dict[str, Any]:

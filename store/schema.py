@@ -7,11 +7,11 @@ database enum, so that a new word is one migration without a lock on the data.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, ForeignKey, MetaData, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Date, DateTime, ForeignKey, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import SchemaItem
 
@@ -135,11 +135,21 @@ def moment_column(name: str, comment: str, *, nullable: bool = False, now: bool 
     )
 
 
+def day_column(name: str, comment: str, *, nullable: bool = False) -> Column[date]:
+    """A calendar day."""
+    return Column(name, Date, nullable=nullable, comment=comment)
+
+
 def flag_column(name: str, comment: str, *, default: bool = False) -> Column[bool]:
     return Column(name, Boolean, nullable=False, comment=comment, server_default=text("true" if default else "false"))
 
 
-def json_column(name: str, comment: str, *, kind: str = "object", nullable: bool = False) -> Column[Any]:
+def json_column(
+    name: str, comment: str, *, kind: str = "object", nullable: bool = False, default: str | None = None
+) -> Column[Any]:
     """JSON of one kind (`object` or `array`)."""
     check = CheckConstraint(f"jsonb_typeof({name}) = '{kind}'", name=f"{name}_{kind}")
-    return Column(name, JSONB(none_as_null=True), check, nullable=nullable, comment=comment)
+    server_default = None if default is None else text(f"'{default}'")
+    return Column(
+        name, JSONB(none_as_null=True), check, nullable=nullable, comment=comment, server_default=server_default
+    )

@@ -13,13 +13,19 @@ from sqlalchemy import (
     Index,
     PrimaryKeyConstraint,
     Table,
+    Text,
     UniqueConstraint,
 )
 
 from domain.model import PayoutMode
+from domain.onboarding import LinkCause, OnboardingReason, OnboardingStatus
+from domain.ports import PayoutStatus
 from domain.pricing import OwnerKind
 from store.schema import (
+    TEXT_LIMIT,
+    amount_column,
     currency_column,
+    day_column,
     flag_column,
     id_column,
     json_column,
@@ -70,12 +76,111 @@ resellers = Table(
     flag_column("small_business", "Small business under § 19 UStG: shows no VAT on what he earns"),
     _country(),
     text_column("vat_id", "VAT identification number with country prefix", limit=20, nullable=True),
+    json_column(
+        "address",
+        "PERSONAL DATA where he is a sole trader. Postal address: line1, line2, postal_code, city",
+        nullable=True,
+    ),
+    day_column(
+        "tax_status_from", "First day on which small_business was shown to hold; null: not shown", nullable=True
+    ),
+    text_column(
+        "tax_status_proof",
+        "Where the proof of it is kept: a document's number, not its content",
+        limit=200,
+        nullable=True,
+    ),
+    json_column(
+        "minimum_payouts", "Smallest payout by currency, in minor units; none for a currency: any", default="{}"
+    ),
     flag_column("paused", "Earns as before, but gets no transfer while this is set"),
+    flag_column("transfers_active", "His account at Stripe may receive transfers, when it was last read"),
+    flag_column("payouts_enabled", "His account at Stripe may pay out to his bank, when it was last read"),
+    text_column(
+        "disabled_reason", "Why Stripe restricts his account, when it was last read; null: it does not", nullable=True
+    ),
+    Column(
+        "account_currency",
+        Text,
+        CheckConstraint("account_currency ~ '^[A-Z]{3}$'", name="account_currency_iso"),
+        nullable=True,
+        comment="ISO 4217 code of his account's default currency; null: not read yet",
+    ),
+    moment_column("account_checked_at", "When his account was last read at Stripe; null: never", nullable=True),
     moment_column("created_at", "When the catalogue first named him", now=True),
     moment_column("updated_at", "When it last changed", now=True),
     CheckConstraint("parent_id <> id", name="not_his_own_parent"),
     UniqueConstraint("stripe_account_id"),
     comment="Resellers, a tree of any depth below the platform",
+)
+
+reseller_onboardings = Table(
+    "reseller_onboardings",
+    metadata,
+    id_column("reseller_id", "Who is taken on", "resellers.id", primary_key=True),
+    word_column("status", OnboardingStatus, "Where it stands"),
+    word_column("reason", OnboardingReason, "Why a person is needed; null: nobody is", nullable=True),
+    text_column("detail", "What exactly, without personal data", limit=TEXT_LIMIT, nullable=True),
+    json_column("requirements", "What Stripe still asks of him, in its words for fields", kind="array", default="[]"),
+    number_column("reminders", "How often he was reminded", low=0, high=1_000_000, default=0),
+    number_column(
+        "account_tries",
+        "Tries to make his account: one more after each refusal",
+        low=1,
+        high=1_000_000,
+        default=1,
+    ),
+    moment_column(
+        "account_asked_at",
+        "When Stripe was first asked for his account: a lost answer is looked up from here",
+        nullable=True,
+    ),
+    moment_column("waits_until", "When it goes on by itself; null: not before something happens", nullable=True),
+    moment_column("started_at", "When it was last started", now=True),
+    moment_column("updated_at", "When this row last changed", now=True),
+    moment_column("finished_at", "When it was completed or stopped; null: it runs", nullable=True),
+    CheckConstraint("(status IN ('completed', 'stopped')) = (finished_at IS NOT NULL)", name="finished_has_time"),
+    CheckConstraint("status <> 'parked' OR reason IS NOT NULL", name="parked_has_reason"),
+    comment="The onboarding of each reseller, as its workflow last noted it",
+)
+
+reseller_links = Table(
+    "reseller_links",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Our number"),
+    id_column("reseller_id", "Whom it is for", "resellers.id"),
+    number_column("sequence", "n-th link of the reseller, from 1", low=1, high=1_000_000),
+    text_column("account_id", "Account at Stripe that it leads to"),
+    word_column("cause", LinkCause, "Why it was made"),
+    text_column("token", "SECRET. Part of the address that gives him a fresh link when this one is spent", limit=64),
+    text_column(
+        "url",
+        "SECRET. The link itself, which opens once; null: not there yet, or erased",
+        limit=TEXT_LIMIT,
+        nullable=True,
+    ),
+    moment_column("created_at", "When it was asked for", now=True),
+    moment_column("expires_at", "When it stops working at the latest; null: not there yet", nullable=True),
+    UniqueConstraint("reseller_id", "sequence"),
+    UniqueConstraint("token"),
+    comment="Links with which resellers give Stripe what it asks of them. Holds secrets",
+)
+
+reseller_payouts = Table(
+    "reseller_payouts",
+    metadata,
+    text_column("payout_id", "Payout at Stripe", primary_key=True),
+    id_column("reseller_id", "Whose bank account it goes to", "resellers.id"),
+    text_column("account_id", "His connected account at Stripe"),
+    word_column("status", PayoutStatus, "What Stripe last said of it; one that was paid can still fail"),
+    amount_column("amount_minor", "From his balance at Stripe to his bank", at_least=0),
+    currency_column(),
+    text_column("failure_code", "Stripe's code of the failure; null: it did not fail", nullable=True),
+    day_column("arrives_on", "Day (UTC) on which it is expected at his bank, or arrived"),
+    moment_column("created_at", "When it was made at Stripe"),
+    moment_column("checked_at", "When it was last read at Stripe"),
+    Index(None, "reseller_id", "created_at"),
+    comment="Payouts from resellers' connected accounts to their banks, as last read",
 )
 
 customers = Table(

@@ -100,6 +100,7 @@ def test_every_table_and_column_says_what_it_means(database_url: str) -> None:
         ("customers", "email"),
         ("resellers", "name"),
         ("resellers", "email"),
+        ("resellers", "address"),
         ("bookings", "attendee_name"),
         ("bookings", "attendee_email"),
         ("inbox", "raw"),
