@@ -12,13 +12,13 @@ from activities.lookup import look_first
 from activities.models import EffectResult, TransferInput
 from activities.transfers import TransferSender
 from domain import ids, ledger
-from domain.effects import EffectStatus, TransferKind
+from domain.effects import EffectStatus
 from domain.model import ParkReason
 from domain.ports import PaymentGateway, Refused
 
 if TYPE_CHECKING:
-    from store import Store, Tx
-    from store.rows import CommissionRow, TransferReversalRow, TransferRow
+    from store import Store
+    from store.rows import TransferReversalRow, TransferRow
 
 
 class PayoutActivities:
@@ -51,41 +51,30 @@ class PayoutActivities:
         if row is None:
             return EffectResult()
         charge = charges[-1] if charges else None
-        return await self._sender.send(
+        return await self._sender.send_for_booking(
             row, group=order.chain_uid, source_charge_id=charge.charge_id if charge is not None else None
         )
 
     @activity.defn
     async def reverse_transfer(self, order: TransferInput) -> EffectResult:
-        """Take back what the reseller got for this booking, by a transfer of its own or as part of a settlement.
+        """Take back what a transfer of this booking's own gave the reseller. Compensation of `transfer`.
 
-        Compensation of `transfer`. Never transferred, or taken back already: nothing to undo. Refused while a
-        settlement is about to pay it: that amount is fixed, and would be paid for a booking that was undone.
+        Never transferred, or taken back already: nothing to undo. What a statement paid, or is about to pay, stays as
+        it is: the reversed commission becomes a clawback line of the reseller's next statement.
         """
         with told_to_temporal():
             row = await self._sent(order)
-            if row is None:
+            if row is None or row.transfer_id is None or row.reversed_minor >= row.amount_minor:
                 return EffectResult()
-            if row.kind is TransferKind.SETTLEMENT and row.status is EffectStatus.STARTED:
-                return EffectResult(refused_code="settlement_under_way", reason=ParkReason.REVERSAL_REFUSED)
-            amount_minor = await self._to_take_back(order, row)
-            if amount_minor <= 0 or row.transfer_id is None:
-                return EffectResult()
-            return await self._reverse(order, row, row.transfer_id, amount_minor)
+            return await self._reverse(order, row, row.transfer_id, row.amount_minor - row.reversed_minor)
 
     async def _sent(self, order: TransferInput) -> TransferRow | None:
-        """The transfer that paid the reseller for this booking, or a settlement that is about to.
-
-        A transfer of the booking's own with an open outcome is looked up first.
-        """
+        """The booking's own transfer to the reseller, if it happened. One with an open outcome is looked up first."""
         async with self._store.begin() as tx:
             row = await tx.money.transfer(ids.transfer_key(order.chain_uid, order.reseller_id))
-            if row is None:
-                keys = [one.transfer_key for one in await _commissions(tx, order) if one.transfer_key is not None]
-                row = await tx.money.transfer(keys[0]) if keys else None
         if row is None or row.status is EffectStatus.REFUSED:
             return None
-        if row.kind is TransferKind.SETTLEMENT or row.status is EffectStatus.SUCCEEDED:
+        if row.status is EffectStatus.SUCCEEDED:
             return row
         found = await self._payments.find_transfer(transfer_group=order.chain_uid, idempotency_key=row.stripe_key)
         if found is None:
@@ -95,12 +84,6 @@ class PayoutActivities:
         await self._sender.record(row, found)
         async with self._store.begin() as tx:
             return await tx.money.transfer(row.key)
-
-    async def _to_take_back(self, order: TransferInput, row: TransferRow) -> int:
-        if row.kind is TransferKind.BOOKING:
-            return row.amount_minor - row.reversed_minor
-        async with self._store.begin() as tx:
-            return sum(one.settled_minor for one in await _commissions(tx, order) if one.transfer_key == row.key)
 
     async def _reverse(
         self, order: TransferInput, row: TransferRow, transfer_id: str, amount_minor: int
@@ -149,8 +132,3 @@ class PayoutActivities:
                 sequence=sequence,
                 amount_minor=amount_minor,
             )
-
-
-async def _commissions(tx: Tx, order: TransferInput) -> list[CommissionRow]:
-    """What the reseller earned on this booking, on all his levels."""
-    return [one for one in await tx.money.commissions(order.chain_uid) if one.reseller_id == order.reseller_id]

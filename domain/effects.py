@@ -52,11 +52,53 @@ class InvoiceKind(StrEnum):
 class SettlementStatus(StrEnum):
     OPEN = "open"
     """Claimed, not paid yet."""
+    WAITING = "waiting"
+    """For the platform's balance at Stripe; tried again on a schedule."""
     PAID = "paid"
     CARRIED_OVER = "carried_over"
-    """Not paid this month; its lines go into the next claim."""
+    """Nothing is transferred for it; what it leaves over goes into the account's next statement."""
     PARKED = "parked"
     """Waits for a person, with a reason."""
+
+
+class AdjustmentDirection(StrEnum):
+    """Seen from the reseller."""
+
+    CREDIT = "credit"
+    """He is owed more."""
+    DEBIT = "debit"
+
+
+class AdjustmentStatus(StrEnum):
+    """`requested → approved | rejected`, decided by another person than the one who asked."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class CarryReason(StrEnum):
+    """Why nothing is transferred for a statement."""
+
+    BELOW_MINIMUM = "below_minimum"
+    ON_HOLD = "on_hold"
+    NEGATIVE = "negative"
+    """The reseller owes more than he earned."""
+    NOTHING_DUE = "nothing_due"
+    """Both sides are equal: a month of bookings that were transferred one by one, for example."""
+
+
+class LineKind(StrEnum):
+    EARNED = "earned"
+    """What a commission earned, less what was reversed before it was claimed."""
+    CLAWBACK = "clawback"
+    """What was reversed of it after that."""
+
+
+class AdjustmentKind(StrEnum):
+    CORRECTION = "correction"
+    WRITE_OFF = "write_off"
+    """An open balance that will never be settled: a reseller who left."""
 
 
 class InboxStatus(StrEnum):

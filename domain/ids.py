@@ -39,14 +39,25 @@ def booking_workflow(chain_uid: str) -> str:
     return f"booking-{_checked(chain_uid)}"
 
 
-def settlement_workflow(period: str) -> str:
-    """Workflow id of one month's closing; `period` is `YYYY-MM` in Europe/Berlin."""
-    return f"settlement-{_checked(period)}"
+def settlement_workflow(period: str, sequence: int = 1) -> str:
+    """Workflow id of one month's closing; `period` is `YYYY-MM` in Europe/Berlin. Supplements count from 2."""
+    return f"settlement-{_checked(period)}{_supplement('-', sequence)}"
 
 
-def reseller_settlement_workflow(period: str, reseller_id: str, currency: str) -> str:
-    """Workflow id of one reseller's month in one currency."""
-    return f"settlement-{_checked(period)}-{_checked(reseller_id)}-{_checked(currency)}"
+def reseller_settlement_workflow(period: str, reseller_id: str, currency: str, sequence: int = 1) -> str:
+    """Workflow id of paying one reseller's statement of a month in one currency."""
+    name = f"settlement-{_checked(period)}-{_checked(reseller_id)}-{_checked(currency)}"
+    return f"{name}{_supplement('-', sequence)}"
+
+
+def adjustment_workflow(adjustment_id: str) -> str:
+    """Workflow id of one adjustment of a reseller's account that waits for a second person."""
+    return f"adjustment-{_checked(adjustment_id)}"
+
+
+def _supplement(separator: str, sequence: int) -> str:
+    """The month's closing itself (1) has no number; a supplement has its own."""
+    return "" if sequence == 1 else f"{separator}{sequence}"
 
 
 def undo_workflow(chain_uid: str) -> str:
@@ -74,8 +85,15 @@ def transfer_key(chain_uid: str, reseller_id: str) -> str:
     return f"transfer:{_checked(chain_uid)}:{_checked(reseller_id)}"
 
 
-def settlement_transfer_key(period: str, reseller_id: str, currency: str) -> str:
-    return f"settlement:{_checked(period)}:{_checked(reseller_id)}:{_checked(currency)}"
+def settlement_transfer_key(period: str, reseller_id: str, currency: str, sequence: int = 1) -> str:
+    """Key of the one transfer that pays a statement."""
+    name = f"settlement:{_checked(period)}:{_checked(reseller_id)}:{_checked(currency)}"
+    return f"{name}{_supplement(':', sequence)}"
+
+
+def statement_id(period: str, reseller_id: str, currency: str, sequence: int = 1) -> str:
+    """Id of a statement as people and documents name it: `S-2026-03-r-1-EUR-1`."""
+    return f"S-{_checked(period)}-{_checked(reseller_id)}-{_checked(currency)}-{sequence}"
 
 
 def reversal_key(transfer_key: str, sequence: int) -> str:

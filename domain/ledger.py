@@ -36,8 +36,9 @@ DISPUTED: Final = "disputed"
 """Funds that Stripe withdrew while a dispute is open."""
 SUSPENSE: Final = "suspense"
 """Found at Stripe and not explained yet."""
+WRITE_OFFS: Final = "write_offs"
 
-_FIXED = (REVENUE, VAT_OUTPUT, VAT_INPUT, COMMISSION_EXPENSE, DISPUTE_LOSSES, DISPUTED, SUSPENSE)
+_FIXED = (REVENUE, VAT_OUTPUT, VAT_INPUT, COMMISSION_EXPENSE, DISPUTE_LOSSES, DISPUTED, SUSPENSE, WRITE_OFFS)
 FIXED_ACCOUNTS: Final = (STRIPE, STRIPE_FEES, *_FIXED)
 
 _ACCOUNT = rf"^({'|'.join(FIXED_ACCOUNTS)}|(customer|customer_credit|reseller):[A-Za-z0-9_.:-]{{1,120}})$"
@@ -69,6 +70,9 @@ class EntryKind(StrEnum):
     INVOICE_CORRECTED = "invoice_corrected"
     COMMISSION_REVERSED = "commission_reversed"
     TRANSFER_REVERSED = "transfer_reversed"
+    COMMISSION_VAT = "commission_vat"
+    ADJUSTED = "adjusted"
+    WRITTEN_OFF = "written_off"
     REVERSAL = "reversal"
 
 
@@ -97,7 +101,7 @@ class Entry(Frozen):
     """Business key, unique in the ledger: the same event always has the same key (`domain.ids.entry_key`)."""
     kind: EntryKind
     chain_uid: Id | None
-    """The chain that it belongs to; None for a settlement's transfer over many chains."""
+    """The chain that it belongs to; None for what a settlement moves over many chains."""
     currency: Currency
     postings: Annotated[tuple[Posting, ...], Field(min_length=1, max_length=100)]
     effective_at: UtcDatetime
@@ -340,9 +344,6 @@ def reversed_before(original: Entry, entries: Iterable[Entry]) -> tuple[int, ...
             if rest_minor:
                 raise ValueError(f"{entry.key} reverses more of {original.key} than it posted")
     return tuple(undone)
-
-
-# --- how -----------------------------------------------------------------------------------------------------------
 
 
 def _posting(debit_account: str, credit_account: str, amount_minor: int) -> Posting:

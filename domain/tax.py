@@ -15,6 +15,7 @@ from domain.money import AmountMinor, RateBps, percentage
 
 STANDARD_RATE_BPS: Final = 1_900
 REDUCED_RATE_BPS: Final = 700
+PLATFORM_COUNTRY: Final = "DE"
 
 _EU = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 EU_COUNTRIES: Final = frozenset(_EU.split())
@@ -31,7 +32,7 @@ class Vat(Frozen):
     `outside_scope` or `small_business`: decides the wording on the document and the DATEV tax key."""
 
 
-def vat(*, net_minor: int, price_rate_bps: int, platform_country: str = "DE", tax: TaxProfile) -> Vat:
+def vat(*, net_minor: int, price_rate_bps: int, platform_country: str = PLATFORM_COUNTRY, tax: TaxProfile) -> Vat:
     """VAT on a sale to a customer, rounded once, on the net amount.
 
     A rate in the customer's profile wins over all rules. Businesses of other EU countries with a VAT id of their own
@@ -48,7 +49,7 @@ def vat(*, net_minor: int, price_rate_bps: int, platform_country: str = "DE", ta
     return _at_rate(net_minor, price_rate_bps)
 
 
-def reseller_vat(reseller: Reseller, net_minor: int, *, platform_country: str = "DE") -> Vat:
+def reseller_vat(reseller: Reseller, net_minor: int, *, platform_country: str = PLATFORM_COUNTRY) -> Vat:
     """VAT on a reseller's commission, for his self-billed credit note.
 
     Small businesses show none. Resellers in other countries, EU or not, leave the VAT to the platform (§ 13b UStG).

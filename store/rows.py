@@ -16,7 +16,15 @@ from domain.effects import (
     TransferKind,
 )
 from domain.model import CommissionStatus, Frozen, JsonDict, ParkReason, PayoutMode, UtcDatetime
+from domain.orders import NotAllowed
 from domain.ports import BookingStatus
+from store.rows_settlements import (
+    ClaimSummary,
+    OpenBalance,
+    SettlementLine,
+    SettlementProgress,
+    SettlementRow,
+)
 
 __all__ = [
     "AccountBalance",
@@ -26,6 +34,7 @@ __all__ = [
     "ChainRow",
     "ChargeRow",
     "ChargeStatus",
+    "ClaimSummary",
     "CommissionRow",
     "EffectStatus",
     "IllegalMove",
@@ -36,12 +45,15 @@ __all__ = [
     "KeyConflict",
     "LedgerConflict",
     "LogRow",
+    "NotSecondPerson",
+    "OpenBalance",
     "OpenCharge",
     "Person",
     "PostResult",
     "RefundRow",
     "RefundState",
     "SettlementLine",
+    "SettlementProgress",
     "SettlementRow",
     "SettlementStatus",
     "StoreError",
@@ -58,7 +70,7 @@ class StoreError(Exception):
     """Base of the store's own errors. Each means a mistake of ours or of the set-up: repeating is useless."""
 
 
-class UnknownRow(StoreError):
+class UnknownRow(StoreError, NotAllowed):
     """A row that must exist does not."""
 
 
@@ -66,20 +78,24 @@ class LedgerConflict(StoreError):
     """The ledger holds an entry with this key and other content. Nothing of the call was posted."""
 
 
-class KeyConflict(StoreError):
-    """A charge, refund, transfer, reversal, invoice, commission or alias exists under this key with other content."""
+class KeyConflict(StoreError, NotAllowed):
+    """A charge, refund, transfer, invoice, commission, adjustment or alias exists under this key with other content."""
 
 
 class OpenCharge(StoreError):
     """Another charge of this chain succeeded, or its outcome is still open: a second one could charge twice."""
 
 
-class TooMuch(StoreError):
+class TooMuch(StoreError, NotAllowed):
     """More would be refunded, reversed or transferred than is left."""
 
 
-class IllegalMove(StoreError):
+class IllegalMove(StoreError, NotAllowed):
     """A status cannot follow the one that is stored."""
+
+
+class NotSecondPerson(IllegalMove):
+    """A person may not approve what he asked for himself."""
 
 
 class CatalogRefused(StoreError):
@@ -273,32 +289,6 @@ class CommissionRow(Frozen):
     def owed_minor(self) -> int:
         """What the reseller may keep of it."""
         return self.accrued_minor - self.reversed_minor
-
-
-class SettlementRow(Frozen):
-    """One reseller's month in one currency."""
-
-    id: int
-    period: str
-    reseller_id: str
-    currency: str
-    amount_minor: int
-    """Sum of its lines; fixed once its transfer was begun."""
-    line_count: int
-    status: SettlementStatus
-    reason: ParkReason | None
-    detail: str | None
-    transfer_key: str | None
-    claimed_at: UtcDatetime
-    finished_at: UtcDatetime | None
-
-
-class SettlementLine(Frozen):
-    commission_id: int
-    chain_uid: str
-    level: int
-    amount_minor: int
-    matures_at: UtcDatetime
 
 
 class InboxRow(Frozen):

@@ -29,12 +29,15 @@ APPEND_ONLY = (
     "agreements",
     "quotes",
     "quote_levels",
+    "settlement_periods",
+    "settlement_lines",
+    "settlement_taxes",
 )
 """Tables whose rows are never changed or deleted: each has the triggers `refuse_change` and `refuse_truncate`."""
 
 _ACCOUNT = (
     "~ '^(stripe|revenue|vat_output|vat_input|commission_expense|stripe_fees|dispute_losses|disputed|suspense"
-    "|(customer|customer_credit|reseller):[A-Za-z0-9_.:-]{1,120})$'"
+    "|write_offs|(customer|customer_credit|reseller):[A-Za-z0-9_.:-]{1,120})$'"
 )
 
 ledger_entries = Table(

@@ -1,4 +1,4 @@
-"""Tables of effects at Stripe, invoices, commissions and settlements.
+"""Tables of effects at Stripe, invoices and commissions.
 
 An effect is written as `started` before Stripe is asked and moved afterwards, so a crash in between leaves a trace.
 """
@@ -12,32 +12,29 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
-    PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
     text,
 )
 
-from domain.model import CommissionStatus, ParkReason, PayoutMode
+from domain.model import CommissionStatus, PayoutMode
 from store.rows import (
     ChargeStatus,
     EffectStatus,
     InvoiceKind,
     RefundState,
-    SettlementStatus,
     TransferKind,
 )
 from store.schema import (
     KEY_LIMIT,
-    TEXT_LIMIT,
     amount_column,
     currency_column,
+    flag_column,
     id_column,
     json_column,
     metadata,
     moment_column,
     number_column,
-    period_column,
     rate_column,
     text_column,
     word_column,
@@ -155,43 +152,6 @@ refunds = Table(
     comment="Refunds of charges. Those of one charge never exceed it",
 )
 
-settlement_periods = Table(
-    "settlement_periods",
-    metadata,
-    period_column(comment="Month YYYY-MM (Europe/Berlin) that was closed"),
-    moment_column("boundary", "Commissions that mature before this moment were claimed"),
-    moment_column("claimed_at", "When it was closed", now=True),
-    PrimaryKeyConstraint("period"),
-    comment="Months whose commissions were claimed. What becomes due later waits for the next month",
-)
-
-settlements = Table(
-    "settlements",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Our number"),
-    Column(
-        "period",
-        text_column("period", "").type,
-        ForeignKey("settlement_periods.period"),
-        nullable=False,
-        comment="Month YYYY-MM that it closes",
-    ),
-    id_column("reseller_id", "Who is paid", "resellers.id", index=True),
-    currency_column(),
-    amount_column(
-        "amount_minor", "Sum of its lines, from the platform to the reseller; fixed once its transfer began", at_least=0
-    ),
-    number_column("line_count", "Number of its lines when it was claimed or begun", low=0, high=100_000_000),
-    word_column("status", SettlementStatus, "Where it stands"),
-    word_column("reason", ParkReason, "Why it is parked", nullable=True),
-    text_column("detail", "The reason in words, no personal data", limit=TEXT_LIMIT, nullable=True),
-    moment_column("claimed_at", "When its lines were claimed", now=True),
-    moment_column("finished_at", "When it was paid, carried over or parked", nullable=True),
-    UniqueConstraint("period", "reseller_id", "currency"),
-    CheckConstraint("(status = 'parked') = (reason IS NOT NULL)", name="parked_has_reason"),
-    comment="Monthly closing of one reseller's matured commissions in one currency",
-)
-
 transfers = Table(
     "transfers",
     metadata,
@@ -254,6 +214,7 @@ commissions = Table(
     word_column("payout_mode", PayoutMode, "The reseller's payout mode when it was quoted"),
     _key_of("transfer_key", "transfers.key", "Transfer that pays it, from its begin; null: none yet", nullable=True),
     amount_column("settled_minor", "What that transfer carries for it", at_least=0, default=0),
+    flag_column("is_listed", "Of per_booking ones: a statement lists it. Others are found by their status"),
     moment_column("accrued_at", "When it was earned", now=True),
     moment_column("settled_at", "When its transfer succeeded", nullable=True),
     UniqueConstraint("chain_uid", "reseller_id", "level"),
@@ -262,6 +223,7 @@ commissions = Table(
     CheckConstraint("settled_minor <= accrued_minor", name="settled_within_accrued"),
     CheckConstraint("transfer_key IS NOT NULL OR settled_minor = 0", name="settled_by_transfer"),
     CheckConstraint("status <> 'settled' OR transfer_key IS NOT NULL", name="settled_has_transfer"),
+    CheckConstraint("NOT is_listed OR payout_mode = 'per_booking'", name="listed_is_per_booking"),
     Index(
         "ix_commissions_due",
         "matures_at",
@@ -269,31 +231,12 @@ commissions = Table(
         "currency",
         postgresql_where=text("status = 'matured' AND transfer_key IS NULL"),
     ),
+    Index(
+        "ix_commissions_unlisted",
+        "matures_at",
+        postgresql_where=text("payout_mode = 'per_booking' AND status IN ('settled', 'reversed') AND NOT is_listed"),
+    ),
+    Index("ix_commissions_undone", "id", postgresql_where=text("reversed_minor > 0")),
     Index(None, "reseller_id", "status"),
     comment="What each reseller earns on each booking, one row a level",
-)
-
-settlement_lines = Table(
-    "settlement_lines",
-    metadata,
-    Column(
-        "commission_id",
-        BigInteger,
-        ForeignKey("commissions.id"),
-        primary_key=True,
-        autoincrement=False,
-        comment="The commission; it can be claimed only once",
-    ),
-    Column(
-        "settlement_id",
-        BigInteger,
-        ForeignKey("settlements.id"),
-        nullable=False,
-        index=True,
-        comment="The settlement that claimed it",
-    ),
-    amount_column(
-        "amount_minor", "What is paid for it: accrued less reversed, fixed once the transfer began", at_least=0
-    ),
-    comment="Which settlement claimed which commission",
 )

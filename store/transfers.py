@@ -18,7 +18,8 @@ _CHAIN_TRANSFERS = text(
     f"SELECT {_TRANSFER} FROM transfers WHERE chain_uid = :chain_uid ORDER BY begun_at, key"  # noqa: S608 - a constant
 )
 _LOCK_EARNED = text("""
-SELECT id, currency, accrued_minor - reversed_minor AS owed_minor, status = 'matured' AND transfer_key IS NULL AS is_due
+SELECT id, currency, accrued_minor - reversed_minor AS owed_minor,
+    status = 'matured' AND transfer_key IS NULL AND payout_mode = 'per_booking' AS is_due
 FROM commissions WHERE chain_uid = :chain_uid AND reseller_id = :reseller_id ORDER BY id FOR UPDATE
 """)
 _BEGIN = text(
@@ -44,6 +45,20 @@ WHERE transfer_key = :key AND status IN ('matured', 'reversed')
 """)
 _SETTLED = text("""
 UPDATE commissions SET status = 'settled', settled_at = now() WHERE transfer_key = :key AND status = 'matured'
+""")
+_SETTLED_BY_STATEMENT = text("""
+WITH RECURSIVE paid AS (
+    SELECT id, reseller_id, currency FROM settlements WHERE id = :settlement_id
+    UNION
+    SELECT s.id, s.reseller_id, s.currency FROM settlements AS s JOIN paid ON s.brought_into = paid.id
+), listed AS (
+    SELECT c.id, l.amount_minor FROM paid
+    JOIN commissions AS c ON c.reseller_id = paid.reseller_id AND c.currency = paid.currency AND c.transfer_key IS NULL
+    JOIN settlement_lines AS l ON l.commission_id = c.id AND l.sequence = 0 AND l.settlement_id = paid.id
+)
+UPDATE commissions AS c SET transfer_key = :key, settled_minor = listed.amount_minor, settled_at = now(),
+    status = CASE c.status WHEN 'matured' THEN 'settled' ELSE c.status END
+FROM listed WHERE c.id = listed.id
 """)
 _FINISH = text(
     f"""
@@ -104,9 +119,9 @@ class TransferRepository(Repository):
     ) -> TransferRow | None:
         """Record that Stripe is about to be asked to pay a reseller's matured commissions of one chain.
 
-        The amount is what he is owed now, all his levels together, less what was reversed; these commissions then carry
-        the transfer's key. The same key again returns the row as it stands; a refused one is started again with what is
-        owed by then. None: nothing is owed (not matured, reversed, or claimed by a settlement already).
+        The amount is what he is owed now, all his per-booking levels together, less what was reversed; these
+        commissions then carry the transfer's key. The same key again returns the row as it stands; a refused one is
+        started again with what is owed by then. None: nothing is owed (not matured, reversed, or left for a statement).
         """
         parties = {"chain_uid": chain_uid, "reseller_id": reseller_id}
         earned = (await self._connection.execute(_LOCK_EARNED, parties)).all()
@@ -141,7 +156,8 @@ class TransferRepository(Repository):
     ) -> TransferRow:
         """Record what Stripe said, for bookings' and settlements' transfers; the same again is harmless.
 
-        Succeeded: its commissions are settled. Refused: they are owed again and carry no transfer's key.
+        Succeeded: its commissions are settled; a statement's are those that it lists, and those of the statements whose
+        remainders were brought forward into it. Refused: a booking's are owed again and carry no transfer's key.
         """
         row = await self._row(TransferRow, _LOCK_TRANSFER, key=key)
         if row is None:
@@ -159,6 +175,8 @@ class TransferRepository(Repository):
         )
         assert done is not None
         await self._execute(_SETTLED if status is EffectStatus.SUCCEEDED else _RELEASE, key=key)
+        if status is EffectStatus.SUCCEEDED and done.settlement_id is not None:
+            await self._execute(_SETTLED_BY_STATEMENT, key=key, settlement_id=done.settlement_id)
         return done
 
     async def transfer(self, key: str) -> TransferRow | None:

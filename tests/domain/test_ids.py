@@ -22,8 +22,12 @@ def test_the_same_business_event_has_the_same_key_and_another_one_another() -> N
         ids.transfer_key("u1", "r-1"),
         ids.reversal_key(ids.transfer_key("u1", "r-1"), 1),
         ids.settlement_transfer_key("2026-03", "r-1", "EUR"),
+        ids.settlement_transfer_key("2026-03", "r-1", "EUR", 2),
         ids.booking_workflow("u1"),
+        ids.settlement_workflow("2026-03"),
+        ids.settlement_workflow("2026-03", 2),
         ids.reseller_settlement_workflow("2026-03", "r-1", "EUR"),
+        ids.reseller_settlement_workflow("2026-03", "r-1", "EUR", 2),
     ]
     assert len(set(made)) == len(made)
     assert made[0] == "charge:u1:1"

@@ -101,6 +101,7 @@ def test_every_table_and_column_says_what_it_means(database_url: str) -> None:
         ("resellers", "name"),
         ("resellers", "email"),
         ("resellers", "address"),
+        ("settlements", "party"),
         ("bookings", "attendee_name"),
         ("bookings", "attendee_email"),
         ("inbox", "raw"),
