@@ -244,6 +244,15 @@ class Payout(_Frozen):
     created_at: datetime
 
 
+class AccountLink(_Frozen):
+    """Where a reseller gives Stripe what it asks of him. SECRET: who opens it acts for the reseller."""
+
+    url: str
+    """Opens once."""
+    expires_at: datetime
+    """A few minutes after it was made."""
+
+
 class BalanceTransaction(_Frozen):
     """A movement of the platform's balance. The one place with a direction: `is_credit` tells whether it came in."""
 
@@ -319,12 +328,23 @@ class PaymentGateway(Protocol):
     async def get_account(self, account_id: str) -> ConnectedAccount: ...
 
     async def create_account(self, *, reseller_id: str, country: str, idempotency_key: str) -> ConnectedAccount:
-        """An account by controller properties (platform bears fees and losses, no dashboard of type express needed)."""
+        """An account by controller properties: the platform bears fees and losses and asks for what is required, by
+        links; the reseller has no dashboard. It asks for transfers only. May raise Refused."""
+        ...
+
+    async def find_account(self, *, idempotency_key: str, created_after: datetime) -> ConnectedAccount | None:
+        """The account whose metadata holds this key, by list: accounts have no filter but the time of their making."""
         ...
 
     async def create_account_link(
         self, *, account_id: str, refresh_url: str, return_url: str, idempotency_key: str
-    ) -> str: ...
+    ) -> AccountLink:
+        """Where the reseller gives what Stripe asks of him. An opened or expired link leads to `refresh_url`."""
+        ...
+
+    async def get_payout(self, account_id: str, payout_id: str) -> Payout:
+        """A payout of a connected account. NotFound also where the account does not let the platform in any more."""
+        ...
 
     async def transfer(
         self,

@@ -14,12 +14,14 @@ from typing import Any, Final
 import httpx
 
 from domain.ports import (
+    AccountLink,
     BalanceTransaction,
     ConnectedAccount,
     OutcomeUnknown,
     OutsideError,
     Payment,
     PaymentStatus,
+    Payout,
     Refund,
     Refused,
     SetupError,
@@ -271,9 +273,15 @@ class StripeGateway:
         data = await self._calls.write(Operation.ACCOUNT, "/v1/accounts", params, idempotency_key)
         return read(Operation.ACCOUNT, objects.account, data)
 
+    async def find_account(self, *, idempotency_key: str, created_after: datetime) -> ConnectedAccount | None:
+        params = {"created": {"gte": _epoch(created_after - CLOCK_SKEW)}}
+        async for item in self._calls.with_key("/v1/accounts", params, idempotency_key):
+            return read(Operation.READ, objects.account, item)
+        return None
+
     async def create_account_link(
         self, *, account_id: str, refresh_url: str, return_url: str, idempotency_key: str
-    ) -> str:
+    ) -> AccountLink:
         """The address works once and for a few minutes: make a new key for each time that it is shown."""
         params = {
             "account": _checked_id(account_id, "account"),
@@ -284,7 +292,12 @@ class StripeGateway:
         data = await self._calls.write(
             Operation.ACCOUNT_LINK, "/v1/account_links", params, idempotency_key, metadata=False
         )
-        return read(Operation.ACCOUNT_LINK, lambda answer: objects.text(answer, "url"), data)
+        return read(Operation.ACCOUNT_LINK, objects.account_link, data)
+
+    async def get_payout(self, account_id: str, payout_id: str) -> Payout:
+        path = f"/v1/payouts/{_checked_id(payout_id, 'payout')}"
+        data = await self._calls.get(path, account_id=_checked_id(account_id, "account"))
+        return read(Operation.READ, objects.payout, data)
 
     # --- transfers -------------------------------------------------------------------------------------------------
 

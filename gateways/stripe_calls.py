@@ -100,8 +100,10 @@ class StripeCalls:
             sent["metadata"] = checked_metadata({**sent.get("metadata", {}), "billing_key": key})
         return await self._call(operation, "post", path, sent, {"idempotency_key": key})
 
-    async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Json:
-        return await self._call(Operation.READ, "get", path, params or {}, {})
+    async def get(self, path: str, params: Mapping[str, Any] | None = None, *, account_id: str | None = None) -> Json:
+        """One GET; with `account_id` in that connected account instead of the platform's own."""
+        options = {} if account_id is None else {"stripe_account": account_id}
+        return await self._call(Operation.READ, "get", path, params or {}, options)
 
     async def _call(
         self, operation: Operation, method: str, path: str, params: Mapping[str, Any], options: Mapping[str, str]

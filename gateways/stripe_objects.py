@@ -10,10 +10,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from domain.ports import (
+    AccountLink,
     BalanceTransaction,
     ConnectedAccount,
     Payment,
     PaymentStatus,
+    Payout,
+    PayoutStatus,
     Refund,
     RefundStatus,
     Transfer,
@@ -71,6 +74,13 @@ def _amount(data: Json, field: str) -> int:
 
 def _currency(data: Json) -> str:
     return text(data, "currency").upper()
+
+
+def _moment(data: Json, field: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(number(data, field), tz=UTC)
+    except (OverflowError, OSError, ValueError):
+        raise BadAnswer(field) from None
 
 
 def _metadata(data: Json) -> dict[str, str]:
@@ -189,12 +199,33 @@ def account(data: Json) -> ConnectedAccount:
     """Absent capabilities or requirements count as not active: money goes only where Stripe says that it may."""
     capabilities = data.get("capabilities")
     requirements = data.get("requirements")
-    disabled = requirements.get("disabled_reason") if isinstance(requirements, Mapping) else None
+    asked = requirements if isinstance(requirements, Mapping) else {}
+    disabled, due, currency = asked.get("disabled_reason"), asked.get("currently_due"), data.get("default_currency")
     return ConnectedAccount(
         account_id=text(data, "id"),
         transfers_active=isinstance(capabilities, Mapping) and capabilities.get("transfers") == "active",
         payouts_enabled=data.get("payouts_enabled") is True,
         disabled_reason=disabled if isinstance(disabled, str) else None,
+        default_currency=currency.upper() if isinstance(currency, str) else None,
+        requirements=tuple(name for name in due if isinstance(name, str)) if isinstance(due, list) else (),
+    )
+
+
+def account_link(data: Json) -> AccountLink:
+    return AccountLink(url=text(data, "url"), expires_at=_moment(data, "expires_at"))
+
+
+def payout(data: Json) -> Payout:
+    """A status that is new at Stripe reads as pending: nothing is known to have arrived."""
+    status, code = data.get("status"), data.get("failure_code")
+    return Payout(
+        payout_id=text(data, "id"),
+        status=PayoutStatus(status) if status in set(PayoutStatus) else PayoutStatus.PENDING,
+        amount_minor=_amount(data, "amount"),
+        currency=_currency(data),
+        failure_code=code if isinstance(code, str) else None,
+        arrives_on=_moment(data, "arrival_date").date(),
+        created_at=_moment(data, "created"),
     )
 
 
@@ -208,7 +239,7 @@ def balance_transaction(data: Json) -> BalanceTransaction:
         is_credit=amount_minor >= 0,
         fee_minor=number(data, "fee"),
         currency=_currency(data),
-        created_at=datetime.fromtimestamp(number(data, "created"), tz=UTC),
+        created_at=_moment(data, "created"),
     )
 
 

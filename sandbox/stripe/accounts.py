@@ -25,6 +25,8 @@ from sandbox.stripe.rendering import page, render
 
 CAPABILITIES = ("card_payments", "sepa_debit_payments", "transfers")
 LINK_LIFETIME_SECONDS = 300
+_CURRENCIES = {"CH": "chf", "GB": "gbp", "JP": "jpy", "LI": "chf", "US": "usd"}
+"""Currency of a country's bank accounts, where it is not the euro."""
 _REQUEST = nested({name: nested({"requested": flag()}) for name in CAPABILITIES})
 _PROFILE = ("mcc", "name", "product_description", "support_email", "support_phone", "support_url", "url")
 _TYPES = {"none": "none", "express": "express", "full": "standard"}
@@ -184,9 +186,9 @@ STATES = ("submitted", "active", "restricted", "rejected", "deauthorized")
 
 def _create(ctx: Context, ids: tuple[str, ...], params: dict[str, Any]) -> JsonObject:
     controller, kind = _controller(params)
-    body = shapes.account(
-        ctx.now, params.get("country", "DE").upper(), params.get("default_currency", "eur"), controller
-    )
+    country = params.get("country", "DE").upper()
+    in_currency = params.get("default_currency", _CURRENCIES.get(country, "eur"))
+    body = shapes.account(ctx.now, country, in_currency, controller)
     body["type"] = kind
     _apply(ctx, body, params)
     ctx.create("account", body)

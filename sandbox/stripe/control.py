@@ -313,10 +313,12 @@ class Control:
 
     def _onboarding_page(self, identity: str, body: bytes) -> Answer:
         ctx, link = self._on("account_link", identity)
-        if link["created"] + accounts.LINK_LIFETIME_SECONDS < ctx.now:
+        if link.get("_opened") or link["created"] + accounts.LINK_LIFETIME_SECONDS < ctx.now:
             return _redirect(link["refresh_url"])
         account = accounts.accessible(ctx, link["account"])
         with self._sandbox.store.transaction():
+            link["_opened"] = True
+            ctx.store.save(link)
             accounts.set_state(ctx, account, "active")
         return _redirect(link["return_url"])
 

@@ -119,7 +119,22 @@ def account(**fields: Any) -> dict[str, Any]:
         "object": "account",
         "capabilities": {"transfers": "active"},
         "payouts_enabled": True,
+        "default_currency": "eur",
         "requirements": {"disabled_reason": None},
+    }
+    return {**base, **fields}
+
+
+def payout(**fields: Any) -> dict[str, Any]:
+    base = {
+        "id": "po_1",
+        "object": "payout",
+        "amount": 1225,
+        "arrival_date": 1_767_225_600,
+        "created": 1_767_139_200,
+        "currency": "eur",
+        "failure_code": None,
+        "status": "paid",
     }
     return {**base, **fields}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.ports import BalanceTransaction, OutcomeUnknown, PaymentGateway, PaymentStatus, RefundStatus
+from domain.ports import BalanceTransaction, OutcomeUnknown, PaymentGateway, PaymentStatus, PayoutStatus, RefundStatus
 from tests.contracts.stripe_gateway_support import (
     FakeStripe,
     account,
@@ -16,6 +16,7 @@ from tests.contracts.stripe_gateway_support import (
     intent,
     movement,
     page,
+    payout,
     refund,
     transfer,
 )
@@ -138,6 +139,50 @@ async def test_an_account_is_ready_only_when_stripe_says_so(changed: dict[str, A
     stripe = FakeStripe(answer(account(**changed, requirements={"disabled_reason": "rejected.fraud"})))
     found = await stripe.gateway().get_account("acct_1")
     assert (found.transfers_active, found.disabled_reason) == (active, "rejected.fraud")
+
+
+@pytest.mark.parametrize(
+    ("changed", "currency", "due"),
+    [
+        ({}, "EUR", ()),
+        ({"default_currency": "jpy"}, "JPY", ()),
+        ({"default_currency": None}, None, ()),
+        ({"requirements": {"currently_due": ["external_account", "tos_acceptance.date"]}}, "EUR",
+         ("external_account", "tos_acceptance.date")),
+        ({"requirements": {"currently_due": None}}, "EUR", ()),
+        ({"requirements": None}, "EUR", ()),
+    ],
+)  # fmt: skip
+async def test_an_account_says_its_currency_and_what_is_asked(
+    changed: dict[str, Any], currency: str | None, due: tuple[str, ...]
+) -> None:
+    found = await FakeStripe(answer(account(**changed))).gateway().get_account("acct_1")
+    assert (found.default_currency, found.requirements) == (currency, due)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("pending", PayoutStatus.PENDING),
+        ("in_transit", PayoutStatus.IN_TRANSIT),
+        ("paid", PayoutStatus.PAID),
+        ("failed", PayoutStatus.FAILED),
+        ("canceled", PayoutStatus.CANCELED),
+        ("new_at_stripe", PayoutStatus.PENDING),
+    ],
+)
+async def test_a_payout_is_read_in_its_account(said: str, status: PayoutStatus) -> None:
+    stripe = FakeStripe(answer(payout(status=said, failure_code="no_account", currency="jpy")))
+    found = await stripe.gateway().get_payout("acct_1", "po_1")
+    assert stripe.requests[0].headers["stripe-account"] == "acct_1"
+    assert (found.status, found.amount_minor, found.currency) == (status, 1225, "JPY")
+    assert (found.failure_code, found.arrives_on.isoformat()) == ("no_account", "2026-01-01")
+
+
+@pytest.mark.parametrize("field", ["amount", "arrival_date", "created", "currency", "id"])
+async def test_a_payout_that_cannot_be_read_is_unknown(field: str) -> None:
+    with pytest.raises(OutcomeUnknown, match=field):
+        await FakeStripe(answer(payout(**{field: None}))).gateway().get_payout("acct_1", "po_1")
 
 
 async def test_the_balance_counts_one_currency_and_may_be_negative() -> None:

@@ -13,6 +13,7 @@ from domain.ports import (
     NotFound,
     PaymentGateway,
     PaymentStatus,
+    PayoutStatus,
     RefundStatus,
     Refused,
     SetupError,
@@ -204,10 +205,18 @@ async def test_an_account_becomes_ready(sandbox: Sandbox, gateway: PaymentGatewa
         return_url="https://example.com/done",
         idempotency_key=unique("link"),
     )
-    assert link.startswith("http")
+    assert link.url.startswith("http")
+    assert timedelta(0) < link.expires_at - now(sandbox) < timedelta(hours=1)
+    sandbox.http.get(link.url)
+    spent = sandbox.http.get(link.url)
+    assert (spent.status_code, spent.headers["location"]) == (303, "https://example.com/again")
     sandbox.control(f"accounts/{account_id}", state="active")
     assert await gateway.get_account(account_id) == ConnectedAccount(
-        account_id=account_id, transfers_active=True, payouts_enabled=True, disabled_reason=None
+        account_id=account_id,
+        transfers_active=True,
+        payouts_enabled=True,
+        disabled_reason=None,
+        default_currency="EUR",
     )
     sandbox.control(f"accounts/{account_id}", state="rejected")
     rejected = await gateway.get_account(account_id)
@@ -215,6 +224,43 @@ async def test_an_account_becomes_ready(sandbox: Sandbox, gateway: PaymentGatewa
     sandbox.control(f"accounts/{account_id}", state="deauthorized")
     with pytest.raises(NotFound):
         await gateway.get_account(account_id)
+
+
+@pytest.mark.parametrize(("country", "currency"), [("DE", "EUR"), ("AT", "EUR"), ("CH", "CHF"), ("JP", "JPY")])
+async def test_an_account_has_the_currency_of_its_country(gateway: PaymentGateway, country: str, currency: str) -> None:
+    key = unique("account")
+    made = await gateway.create_account(reseller_id="r-1", country=country, idempotency_key=key)
+    assert (made.default_currency, bool(made.requirements)) == (currency, True)
+
+
+async def test_an_account_is_found_by_its_key(sandbox: Sandbox, gateway: PaymentGateway) -> None:
+    key, since = unique("account"), now(sandbox)
+    assert await gateway.find_account(idempotency_key=key, created_after=since) is None
+    made = await gateway.create_account(reseller_id="r-1", country="DE", idempotency_key=key)
+    await gateway.create_account(reseller_id="r-2", country="DE", idempotency_key=unique("account"))
+    assert await gateway.find_account(idempotency_key=key, created_after=since) == made
+    later = since + timedelta(days=1)
+    assert await gateway.find_account(idempotency_key=key, created_after=later) is None
+
+
+async def test_a_payout_that_was_paid_can_fail(sandbox: Sandbox, gateway: PaymentGateway) -> None:
+    account_id = await reseller(sandbox, gateway)
+    sandbox.control("balance", amount_minor=5_000, currency="eur", account=account_id)
+    form = {"amount": "1225", "currency": "eur"}
+    headers = {"Authorization": "Bearer sk_test_x", "Stripe-Account": account_id}
+    made = sandbox.http.post(f"{sandbox.address}/v1/payouts", data=form, headers=headers).json()
+    pending = await gateway.get_payout(account_id, made["id"])
+    assert (pending.status, pending.amount_minor, pending.currency) == (PayoutStatus.PENDING, 1_225, "EUR")
+    sandbox.control(f"payouts/{made['id']}", status="paid")
+    assert (await gateway.get_payout(account_id, made["id"])).status is PayoutStatus.PAID
+    sandbox.control(f"payouts/{made['id']}", status="failed", failure_code="no_account")
+    failed = await gateway.get_payout(account_id, made["id"])
+    assert (failed.status, failed.failure_code) == (PayoutStatus.FAILED, "no_account")
+    with pytest.raises(NotFound):
+        await gateway.get_payout(account_id, "po_unknown")
+    sandbox.control(f"accounts/{account_id}", state="deauthorized")
+    with pytest.raises(NotFound):
+        await gateway.get_payout(account_id, made["id"])
 
 
 async def test_a_transfer_from_a_charge_and_back(sandbox: Sandbox, gateway: PaymentGateway) -> None:
