@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=90 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
+_AMOUNT = "(EUR|CHF|USD|GBP|JPY)=[0-9]{1,15}"
 
 
 class SettingsError(Exception):
@@ -99,6 +100,41 @@ class Settings(BaseSettings):
     )
     settlement_day: int = _field(3, "day of the month on which the last month is settled", "3", ge=1, le=28)
     settlement_hour: int = _field(6, "hour of that day, Europe/Berlin", "6", ge=0, le=23)
+    settlement_approval_from_minor: str = _field(
+        "EUR=500000",
+        "payments to resellers from this amount on need a second person, in minor units of each currency; a currency "
+        "that is not named: from the smallest named number of whole units on; empty: no amount needs one",
+        "EUR=500000,CHF=500000,JPY=800000",
+        pattern=rf"^({_AMOUNT}(,{_AMOUNT})*)?$",
+    )
+    settlement_negative_months: int = _field(
+        3,
+        "statements in a row that may end below zero before the reseller's account is parked: a quarter, in which new "
+        "commissions usually make up for it",
+        "3",
+        ge=1,
+        le=36,
+    )
+    settlement_balance_retry_seconds: Seconds = _field(
+        6 * 3_600,
+        "how often a payment that the balance at Stripe does not cover is tried again: money becomes available daily",
+        "21600",
+    )
+    settlement_balance_patience_seconds: Seconds = _field(
+        5 * 86_400,
+        "how long such a payment waits before it asks for a person: a top-up by bank transfer takes some working days",
+        "432000",
+    )
+
+    document_issuer_name: str = _field(
+        "",
+        "the platform's name as credit notes show it (§ 14 UStG); empty: they say that it is missing",
+        "Example GmbH",
+    )
+    document_issuer_address: str = _field(
+        "", "its address on credit notes, lines separated by |", "Beispielweg 1|10115 Berlin|DE"
+    )
+    document_issuer_vat_id: str = _field("", "its VAT id on credit notes", "DE123456789")
 
     worker_max_activities: Count = _field(64, "steps that one worker runs at a time", "64")
     worker_max_cached_workflows: Count = _field(
@@ -107,6 +143,18 @@ class Settings(BaseSettings):
     database_pool_size: Count = _field(16, "connections that one process opens at most", "16")
     metrics_port: int | None = _field(None, "port for Prometheus metrics of the worker", "9464", ge=1, le=65_535)
     log_level: str = _field("INFO", "DEBUG, INFO, WARNING or ERROR", "INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @property
+    def document_issuer(self) -> dict[str, Any] | None:
+        """The platform as documents name it: `name`, `address` (lines), `vat_id`. None where no name is set."""
+        if not self.document_issuer_name.strip():
+            return None
+        lines = [line.strip() for line in self.document_issuer_address.split("|")]
+        return {
+            "name": self.document_issuer_name.strip(),
+            "address": [line for line in lines if line],
+            "vat_id": self.document_issuer_vat_id.strip() or None,
+        }
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.adjustments import AdjustmentActivities
 from activities.billing import BillingActivities
 from activities.chains import ChainActivities
 from activities.charging import ChargingActivities
@@ -31,8 +32,10 @@ from settings import Settings, SettingsError, load
 from starter import logs
 from starter.temporal import connect
 from store import Store
+from workflows.adjustment import AdjustmentWorkflow
 from workflows.booking import BookingWorkflow
-from workflows.settlement import ResellerSettlementWorkflow, SettlementWorkflow
+from workflows.reseller_settlement import ResellerSettlementWorkflow
+from workflows.settlement import SettlementWorkflow
 from workflows.sweep import SweepWorkflow
 from workflows.undo import UndoWorkflow
 
@@ -43,6 +46,7 @@ WORKFLOWS: Sequence[type] = (
     UndoWorkflow,
     SettlementWorkflow,
     ResellerSettlementWorkflow,
+    AdjustmentWorkflow,
     SweepWorkflow,
 )
 
@@ -55,10 +59,11 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 
 
-def chain_activities(store: Store, calendar: CalendarGateway) -> list[Callable[..., Any]]:
+def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings) -> list[Callable[..., Any]]:
     """Steps of the queue `billing`: Cal.com and our own database."""
     chains, quoting, billing = ChainActivities(store), QuoteActivities(store), BillingActivities(store)
-    commissions, settlements = CommissionActivities(store), SettlementActivities(store)
+    commissions, adjustments = CommissionActivities(store), AdjustmentActivities(store)
+    settlements = SettlementActivities(store, issuer=settings.document_issuer)
     return [
         IntakeActivities(store, calendar).read_booking,
         chains.record,
@@ -72,9 +77,15 @@ def chain_activities(store: Store, calendar: CalendarGateway) -> list[Callable[.
         commissions.move,
         commissions.mature,
         settlements.claim,
+        settlements.unpaid,
+        settlements.count,
         settlements.progress,
         settlements.park,
-        settlements.log_retry,
+        settlements.approve,
+        settlements.carry_over,
+        settlements.log_order,
+        adjustments.request_adjustment,
+        adjustments.decide_adjustment,
         SweepActivities(store, calendar).sweep_bookings,
     ]
 
@@ -100,7 +111,7 @@ def build_workers(
         client,
         task_queue=ids.TASK_QUEUE_CHAIN,
         workflows=WORKFLOWS,
-        activities=chain_activities(store, calendar),
+        activities=chain_activities(store, calendar, settings),
         workflow_runner=workflow_runner(),
         interceptors=[PrivateErrors()],
         max_cached_workflows=settings.worker_max_cached_workflows,

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from domain.chain import ChainOutcome, ChainStage
+from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import Currency, Frozen, Id, ParkReason, Period, UtcDatetime
 from domain.money import AmountMinor
 from domain.ports import BookingStatus
+
+Sequence = Annotated[int, Field(ge=1, le=999)]
+"""Which closing of a month: 1 the month's own, from 2 on supplements."""
 
 
 class ChainRef(Frozen):
@@ -162,8 +169,17 @@ class MoveResult(Frozen):
 
 
 class ClaimInput(Frozen):
+    """A closing of a month. `sequence` 1 is the month's own, from 2 on supplements for what came later."""
+
     period: Period
     requested_by: str
+    sequence: Sequence = 1
+    negative_months: int = 3
+    """Statements in a row that end below zero before the account is parked."""
+    approval_from_minor: dict[Currency, AmountMinor] = Field(default_factory=dict)
+    """Currency → payment from which on a second person has to approve. A currency that is not named needs nobody."""
+    listed: bool = True
+    """Whether the result names what is unpaid. Runs that read it page by page don't need that."""
 
 
 class Claimed(Frozen):
@@ -176,22 +192,87 @@ class Claimed(Frozen):
 
 class ClaimResult(Frozen):
     period: Period
-    claims: tuple[Claimed, ...]
-    """Only the ones that still have to be paid: a second run finds none."""
+    claims: tuple[Claimed, ...] = ()
+    """Only the ones that still have to be paid: a second run finds none. Empty unless `listed`."""
+    statements: int = 0
+
+
+class SettlementRun(Frozen):
+    """One closing: the month's own or a supplement."""
+
+    period: Period
+    sequence: Sequence = 1
+
+
+class PageInput(SettlementRun):
+    after: int = 0
+    """The settlement's number that the last page ended with."""
+    limit: Annotated[int, Field(ge=1, le=1_000)]
+
+
+class Unpaid(Frozen):
+    """A statement that has to be paid still."""
+
+    settlement_id: int
+    reseller_id: Id
+    currency: Currency
+    amount_minor: AmountMinor
+    waits: bool
+    """Parked or waiting: a workflow of its own looks after it."""
+    needs_approval: bool
+    """A second person has not approved it yet."""
+    asked_by: tuple[str, ...]
+    """Who asked for the run or for an adjustment in it: none of them may approve."""
 
 
 class SettleInput(Frozen):
+    """The statement to pay."""
+
     period: Period
     reseller_id: Id
     currency: Currency
+    sequence: Sequence = 1
 
 
-class ParkSettlementInput(Frozen):
-    period: Period
-    reseller_id: Id
-    currency: Currency
+class ParkSettlementInput(SettleInput):
     reason: ParkReason
     detail: str
+    waiting_since: UtcDatetime | None = None
+    """Set: it waits for the balance since then and needs no person."""
+
+
+class SettlementOrder(SettleInput):
+    """A person's decision about one statement."""
+
+    who: str
+    why: str
+
+
+class Answer(Frozen):
+    """What became of a person's order. A refusal is an answer: `told` says why, for the person."""
+
+    done: bool
+    told: str = ""
+
+
+class AdjustmentInput(Frozen):
+    """An amount that somebody wants to add to, or take from, what a reseller is owed."""
+
+    adjustment_id: Id
+    reseller_id: Id
+    currency: Currency
+    amount_minor: Annotated[int, Field(gt=0)]
+    direction: AdjustmentDirection
+    kind: AdjustmentKind = AdjustmentKind.CORRECTION
+    who: str
+    why: str
+
+
+class AdjustmentDecision(Frozen):
+    adjustment_id: Id
+    approved: bool
+    who: str
+    why: str
 
 
 class SweepInput(Frozen):
@@ -216,11 +297,21 @@ class UndoPlan(Frozen):
 
 
 class Progress(Frozen):
-    """Settlements of one period by status."""
+    """Statements of one closing by status."""
 
     open: int
+    """Claimed, and nobody knows yet what becomes of it."""
     paid: int
     parked: int
+    carried: int = 0
+    waiting: int = 0
+    """For the platform's balance."""
+    total: int = 0
+
+
+class Page(Frozen):
+    unpaid: tuple[Unpaid, ...]
+    progress: Progress
 
 
 class LogInput(Frozen):

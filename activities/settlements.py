@@ -1,88 +1,163 @@
-"""Claim a month's matured commissions and pay each reseller once."""
+"""Close a month: claim what matured into statements, and pay each statement once."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.models import (
+    Answer,
     Claimed,
     ClaimInput,
     ClaimResult,
     EffectResult,
     LogInput,
+    Page,
+    PageInput,
     ParkSettlementInput,
     Progress,
     SettleInput,
+    SettlementOrder,
+    SettlementRun,
+    Unpaid,
 )
 from activities.transfers import TransferSender
 from domain import ids
 from domain.effects import EffectStatus, SettlementStatus
-from domain.ports import PaymentGateway
+from domain.model import ParkReason
+from domain.orders import NotAllowed
+from domain.ports import PaymentGateway, Transfer
 from domain.pricing import period_bounds
 
 if TYPE_CHECKING:
-    from store import Store
+    from store import Store, Tx
+    from store.rows import SettlementRow, TransferRow
 
-UNPAID = (SettlementStatus.OPEN, SettlementStatus.PARKED)
+HEARTBEAT_SECONDS = 5.0
+"""Well below the step's heartbeat time-out: a claim of a million commissions runs as one statement for a while."""
+
+LISTED_PAGE = 500
 
 
 class SettlementActivities:
-    """Database steps of a month's closing; `SettlementPayments` moves the money."""
+    """Database steps of a month's closing; `SettlementPayments` moves the money.
 
-    def __init__(self, store: Store) -> None:
+    `issuer`: the platform as the statements' documents name it, frozen with each closing.
+    """
+
+    def __init__(self, store: Store, *, issuer: Mapping[str, Any] | None = None) -> None:
         self._store = store
+        self._issuer = issuer
 
     @activity.defn
     async def claim(self, order: ClaimInput) -> ClaimResult:
-        """Claim every commission that matured before the month's end (Europe/Berlin) and no settlement has.
+        """Freeze a statement for everybody to whom something matured before the month's end (Europe/Berlin).
 
-        No lower bound: a late one goes into the next run. A second call claims nothing more; it returns what is unpaid.
+        No lower bound: a late commission goes into the next run. A second call claims nothing more.
         """
+        async with _heartbeats():
+            try:
+                statements = await self._claim(order)
+            except NotAllowed as refusal:
+                raise ApplicationError(str(refusal), type="SetupError", non_retryable=True) from None
+        claims = await self._all_unpaid(order) if order.listed else ()
+        return ClaimResult(period=order.period, claims=claims, statements=statements)
+
+    async def _claim(self, order: ClaimInput) -> int:
         _, boundary = period_bounds(order.period)
         async with self._store.begin() as tx:
-            rows = await tx.settlements.claim(order.period, boundary)
+            summary = await tx.settlements.claim(
+                order.period,
+                order.sequence,
+                boundary,
+                requested_by=order.requested_by,
+                negative_months=order.negative_months,
+                approval_from_minor=order.approval_from_minor,
+                issuer=self._issuer,
+            )
             await tx.log.write(
                 actor=order.requested_by,
                 action="settled",
-                target=f"period:{order.period}",
-                reason="monthly settlement",
-                details={"settlements": len(rows)},
+                target=_target(order),
+                reason="monthly settlement" if order.sequence == 1 else "supplement",
+                details={"settlements": summary.statements, "is_new": summary.is_new},
             )
-        return ClaimResult(
-            period=order.period,
-            claims=tuple(
-                Claimed(reseller_id=row.reseller_id, currency=row.currency, amount_minor=row.amount_minor)
+        return summary.statements
+
+    async def _all_unpaid(self, order: ClaimInput) -> tuple[Claimed, ...]:
+        found: list[Claimed] = []
+        after = 0
+        while True:
+            async with self._store.begin() as tx:
+                rows = await tx.settlements.unpaid(order.period, order.sequence, after=after, limit=LISTED_PAGE)
+            found += [
+                Claimed(reseller_id=row.reseller_id, currency=row.currency, amount_minor=row.payable_minor)
                 for row in rows
-                if row.status in UNPAID and row.amount_minor > 0
-            ),
-        )
+            ]
+            if len(rows) < LISTED_PAGE:
+                return tuple(found)
+            after = rows[-1].id
+
+    @activity.defn
+    async def unpaid(self, wanted: PageInput) -> Page:
+        """The next statements to pay, in the order of their numbers, and how far the closing is."""
+        async with self._store.begin() as tx:
+            rows = await tx.settlements.unpaid(wanted.period, wanted.sequence, after=wanted.after, limit=wanted.limit)
+            progress = await _progress(tx, wanted)
+        return Page(unpaid=tuple(_unpaid(row) for row in rows), progress=progress)
+
+    @activity.defn
+    async def count(self, run: SettlementRun) -> Progress:
+        async with self._store.begin() as tx:
+            return await _progress(tx, run)
 
     @activity.defn
     async def progress(self, period: str) -> Progress:
-        async with self._store.begin() as tx:
-            rows = await tx.settlements.of(period)
-        counts = Counter(row.status for row in rows)
-        return Progress(
-            open=counts[SettlementStatus.OPEN],
-            paid=counts[SettlementStatus.PAID],
-            parked=counts[SettlementStatus.PARKED],
-        )
+        """`count` for the month's own closing."""
+        return await self.count(SettlementRun(period=period))
 
     @activity.defn
     async def park(self, order: ParkSettlementInput) -> None:
+        """Note that a statement waits, for a person or (with `waiting_since`) for the balance."""
+        status = SettlementStatus.PARKED if order.waiting_since is None else SettlementStatus.WAITING
         async with self._store.begin() as tx:
-            row = await tx.settlements.get(order.period, order.reseller_id, order.currency)
-            if row is not None:
-                await tx.settlements.finish(
-                    row.id, status=SettlementStatus.PARKED, reason=order.reason, detail=order.detail
-                )
+            row = await _row(tx, order)
+            if row.status in (SettlementStatus.PAID, SettlementStatus.CARRIED_OVER):
+                return
+            await tx.settlements.finish(
+                row.id, status=status, reason=order.reason, detail=order.detail, waiting_since=order.waiting_since
+            )
 
     @activity.defn
-    async def log_retry(self, line: LogInput) -> None:
+    async def approve(self, order: SettlementOrder) -> Answer:
+        """A second person lets a payment go. Refused for everybody who asked for it; twice by one person is once."""
+        try:
+            async with self._store.begin() as tx:
+                await tx.settlements.approve((await _row(tx, order)).id, order.who)
+                await _log(tx, order, "approved")
+        except NotAllowed as refusal:
+            return Answer(done=False, told=str(refusal))
+        return Answer(done=True)
+
+    @activity.defn
+    async def carry_over(self, order: SettlementOrder) -> Answer:
+        """A person leaves the amount for the next month. Refused while its transfer is under way, or done."""
+        try:
+            async with self._store.begin() as tx:
+                await tx.settlements.carry_over((await _row(tx, order)).id, order.who)
+                await _log(tx, order, "carried over")
+        except NotAllowed as refusal:
+            return Answer(done=False, told=str(refusal))
+        return Answer(done=True)
+
+    @activity.defn(name="log_retry")
+    async def log_order(self, line: LogInput) -> None:
+        """Who ordered what and why, for orders that change nothing in the database themselves."""
         async with self._store.begin() as tx:
             await tx.log.write(actor=line.actor, action=line.action, target=line.target, reason=line.why, details={})
 
@@ -96,30 +171,119 @@ class SettlementPayments:
 
     @activity.defn
     async def pay(self, order: SettleInput) -> EffectResult:
-        """One transfer of the frozen amount. A second call finds it done; refused or not ready is a result."""
+        """One transfer of the frozen amount. What keeps it from going is a result, and moves nothing.
+
+        A second call finds it done, also where something was taken back of the transfer since: it is never sent again.
+        Amount 0 without a code: it was carried over, nothing is to be paid.
+        """
         async with self._store.begin() as tx:
-            row = await tx.settlements.get(order.period, order.reseller_id, order.currency)
-            if row is None:
-                raise ApplicationError("no such settlement", type="SetupError", non_retryable=True)
+            row = await _row(tx, order)
             known = await tx.money.transfer(row.transfer_key) if row.transfer_key is not None else None
             if known is not None and known.status is EffectStatus.SUCCEEDED:
                 await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
                 return EffectResult(amount_minor=known.amount_minor)
-            account = await self._sender.destination(tx, order.reseller_id)
-            if isinstance(account, EffectResult):
-                return account
-            transfer = await tx.settlements.begin(
-                row.id,
-                key=ids.settlement_transfer_key(order.period, order.reseller_id, order.currency),
-                destination_account_id=account,
-            )
-            if transfer is None:
-                await tx.settlements.finish(row.id, status=SettlementStatus.CARRIED_OVER)
+            if row.status is SettlementStatus.CARRIED_OVER:
                 return EffectResult()
-        result = await self._sender.send(
-            transfer, group=f"settlement-{order.period}-{order.reseller_id}", source_charge_id=None
-        )
-        if result.refused_code is None:
-            async with self._store.begin() as tx:
-                await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
-        return result
+            account = await self._sender.destination(tx, order.reseller_id)
+        if known is not None and known.status is EffectStatus.STARTED:
+            return await self._end_open_try(order, row, known)
+        if row.needs_approval and row.approved_by is None:
+            return EffectResult(refused_code="needs_approval", reason=ParkReason.APPROVAL_REQUIRED)
+        if isinstance(account, EffectResult):
+            return account
+        obstacle = await self._sender.obstacle(account, currency=row.currency, amount_minor=row.payable_minor)
+        if obstacle is not None:
+            return obstacle
+        key = ids.settlement_transfer_key(order.period, order.reseller_id, order.currency, order.sequence)
+        async with self._store.begin() as tx:
+            begun = await tx.settlements.begin(row.id, key=key, destination_account_id=account)
+        if begun.status is EffectStatus.SUCCEEDED:
+            return EffectResult(amount_minor=begun.amount_minor)
+        return await self._sent(row, begun, await self._sender.send(begun, group=_group(order)))
+
+    async def _end_open_try(self, order: SettleInput, row: SettlementRow, known: TransferRow) -> EffectResult:
+        """An earlier try whose answer got lost: what Stripe says to it counts, whatever has changed since."""
+        answer = await self._sender.find(known, group=_group(order))
+        return await self._sent(row, known, answer or await self._sender.send(known, group=_group(order)))
+
+    async def _sent(self, row: SettlementRow, transfer: TransferRow, answer: Transfer | EffectResult) -> EffectResult:
+        if isinstance(answer, EffectResult):
+            return answer
+        async with self._store.begin() as tx:
+            await self._sender.record_in(tx, transfer, answer)
+            await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
+            if answer.amount_reversed_minor:
+                await tx.log.write(
+                    actor="workflow",
+                    action="found partly taken back",
+                    target=_target(row),
+                    reason="a reversal at Stripe that no order of ours made; it is not sent again",
+                    details={"transfer": answer.transfer_id, "reversed_minor": answer.amount_reversed_minor},
+                )
+        return EffectResult(amount_minor=transfer.amount_minor)
+
+
+def _group(order: SettleInput) -> str:
+    """Stripe's transfer_group: all transfers of a reseller's month, supplements and other currencies included."""
+    return f"settlement-{order.period}-{order.reseller_id}"
+
+
+def _target(run: ClaimInput | SettlementOrder | SettlementRow) -> str:
+    """The audit log's name of a closing, or of one statement in it."""
+    names = [run.period] if isinstance(run, ClaimInput) else [run.period, run.reseller_id, run.currency]
+    if run.sequence > 1:
+        names.append(str(run.sequence))
+    return f"{'period' if isinstance(run, ClaimInput) else 'settlement'}:{'-'.join(names)}"
+
+
+async def _row(tx: Tx, order: SettleInput) -> SettlementRow:
+    row = await tx.settlements.get(order.period, order.reseller_id, order.currency, order.sequence)
+    if row is None:
+        raise ApplicationError("no such settlement", type="SetupError", non_retryable=True)
+    return row
+
+
+async def _log(tx: Tx, order: SettlementOrder, action: str) -> None:
+    await tx.log.write(actor=order.who, action=action, target=_target(order), reason=order.why, details={})
+
+
+async def _progress(tx: Tx, run: SettlementRun) -> Progress:
+    found = await tx.settlements.progress(run.period, run.sequence)
+    return Progress(
+        open=found.open,
+        paid=found.paid,
+        parked=found.parked,
+        carried=found.carried,
+        waiting=found.waiting,
+        total=found.total,
+    )
+
+
+def _unpaid(row: SettlementRow) -> Unpaid:
+    return Unpaid(
+        settlement_id=row.id,
+        reseller_id=row.reseller_id,
+        currency=row.currency,
+        amount_minor=row.payable_minor,
+        waits=row.status in (SettlementStatus.PARKED, SettlementStatus.WAITING),
+        needs_approval=row.needs_approval and row.approved_by is None,
+        asked_by=row.asked_by,
+    )
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Tell Temporal that this worker lives: should it die, another one takes over within the heartbeat time-out."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating

@@ -24,7 +24,7 @@ from domain import ids
 from settings import Settings
 from workflows.booking import chain_options
 from workflows.models import SettlementInput, SweepWorkflowInput
-from workflows.settlement import SettlementWorkflow
+from workflows.settlement import SettlementWorkflow, settlement_terms
 from workflows.sweep import SweepWorkflow
 
 TIME_ZONE: Final = "Europe/Berlin"
@@ -42,13 +42,22 @@ SWEEP_LONGEST: Final = timedelta(hours=1)
 def settlement(settings: Settings) -> Schedule:
     """Settles the last month on `settlement_day`, `settlement_hour` in Berlin, right over changes of the clock.
 
-    Overlap: one run is buffered. Skipping would lose a month when the earlier run is still busy; two at once would
-    only wait for each other's claims. The month comes from the run's nominal time, never from the clock.
+    The month comes from the run's nominal time, never from a clock: a late run, one that is caught up and one of a
+    backfill close exactly the month before the date that they were meant for. Triggered by hand it closes the month
+    before today; `billing settle --month` takes any other. Nothing is paid twice, whatever is run again.
+
+    Overlap: all runs are buffered, so that each month gets its own statements, one after the other, also when an
+    earlier closing is still busy or paused, and when many months are backfilled. Skipping or buffering one would put a
+    month into the next one's statements; two at once would gain nothing: claims are taken one after the other.
+    Catch-up: see `SETTLEMENT_CATCH_UP`.
+    Pause on failure: yes. A closing waits for whatever may come right by itself, so one that failed was ended by a
+    person or is a bug; the next month must not start before somebody has looked. Nothing is lost by that: the next
+    closing takes all that is due. The schedule's note says why it is paused.
     """
     return Schedule(
         action=ScheduleActionStartWorkflow(
             SettlementWorkflow.run,
-            SettlementInput(requested_by="schedule", options=chain_options(settings)),
+            SettlementInput(requested_by="schedule", options=chain_options(settings), terms=settlement_terms(settings)),
             id=ids.SCHEDULE_SETTLEMENT,
             task_queue=ids.TASK_QUEUE_CHAIN,
             static_summary="Settle the last month's matured commissions",
@@ -63,12 +72,17 @@ def settlement(settings: Settings) -> Schedule:
             ],
             time_zone_name=TIME_ZONE,
         ),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.BUFFER_ONE, catchup_window=SETTLEMENT_CATCH_UP),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy.BUFFER_ALL, catchup_window=SETTLEMENT_CATCH_UP, pause_on_failure=True
+        ),
     )
 
 
 def sweep(settings: Settings) -> Schedule:
-    """Asks Cal.com for changed bookings every `sweep_interval_seconds`. Overlap: skipped, the next sees the same."""
+    """Asks Cal.com for changed bookings every `sweep_interval_seconds`. Overlap: skipped, the next sees the same.
+
+    Pause on failure: no. The next sweep looks back over the gap, and one that stays paused would lose bookings.
+    """
     lookback_seconds = max(SweepWorkflowInput().lookback_seconds, round(3 * settings.sweep_interval_seconds))
     return Schedule(
         action=ScheduleActionStartWorkflow(

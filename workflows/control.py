@@ -34,6 +34,16 @@ DATABASE_PAUSE = timedelta(minutes=1)
 """Between two series of tries to write a note, each of them as long as a step may take."""
 
 
+def reason_of(error: FailureError, what: str) -> tuple[ParkReason, str]:
+    """Why a step that failed waits for a person, and the detail that he reads."""
+    # A local activity's failure comes as it is, that of another one is wrapped.
+    cause = error.cause if isinstance(error, ActivityError) else error
+    kind = cause.type if isinstance(cause, ApplicationError) else None
+    reason = _REASON_OF.get(kind or "", ParkReason.INTERNAL if kind else ParkReason.OUTCOME_UNKNOWN)
+    told = cause.message if isinstance(cause, ApplicationError) and kind in _REASON_OF else kind
+    return reason, f"{what}: {told or 'no answer in time'}"
+
+
 class Leave(Exception):
     """The chain really leaves: a refusal or an order from outside. Compensations follow; bugs never raise this."""
 
@@ -45,6 +55,9 @@ class Leave(Exception):
 
 class ChainControl:
     """State and waiting of one chain. Subclasses hold the steps."""
+
+    takes = "`retry` or `roll_back`"
+    """Updates that a person may send where it waits for one."""
 
     def _begin(self, chain_uid: str, options: ChainOptions) -> None:
         self.chain_uid = chain_uid
@@ -101,10 +114,14 @@ class ChainControl:
 
     @retry.validator
     def _may_retry(self, order: OperatorOrder) -> None:
-        if self.stage is not ChainStage.PARKED or self._retry_order is not None:
+        if not self.can_retry() or self._retry_order is not None:
             raise ApplicationError(
                 f"only a parked chain can retry; this one is in stage {self.stage}", type="NotParked"
             )
+
+    def can_retry(self) -> bool:
+        """Whether there is a step that waits and could be tried again now."""
+        return self.stage is ChainStage.PARKED
 
     @workflow.update(description="Undo the whole chain (who, why)")
     async def roll_back(self, order: OperatorOrder) -> str:
@@ -128,7 +145,7 @@ class ChainControl:
         if self.deadline_at is not None:
             lines[0] += f", until {visibility.when(self.deadline_at)}"
         if self.reason is not None:
-            lines.append(f"Needs a person: {self.reason} - {self.detail}. Send the update `retry` or `roll_back`.")
+            lines.append(f"Needs a person: {self.reason} - {self.detail}. Send the update {self.takes}.")
         lines += [f"- {step}" for step in self.steps]
         workflow.set_current_details("\n".join(lines))
 
@@ -282,12 +299,7 @@ class ChainControl:
                 if is_cancelled_exception(error):
                     self.check_cancelled()
                     raise
-                # A local activity's failure comes as it is, that of another one is wrapped.
-                cause = error.cause if isinstance(error, ActivityError) else error
-                kind = cause.type if isinstance(cause, ApplicationError) else None
-                reason = _REASON_OF.get(kind or "", ParkReason.INTERNAL if kind else ParkReason.OUTCOME_UNKNOWN)
-                told = cause.message if isinstance(cause, ApplicationError) and kind in _REASON_OF else kind
-                await self.park(reason, f"{what}: {told or 'no answer in time'}")
+                await self.park(*reason_of(error, what))
             else:
                 self.check_cancelled()
                 return answer

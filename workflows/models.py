@@ -6,8 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from activities.models import Sequence
 from domain.chain import ChainOutcome, ChainStage
+from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import Currency, Frozen, Id, ParkReason, Period, UtcDatetime
+from domain.money import AmountMinor
 
 Person = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
 """An operator's login or role, such as `ops-anna`: it is recorded, so not a customer's name."""
@@ -60,27 +63,94 @@ class ChainState(Frozen):
     """What was done, in order, in words."""
 
 
+class SettlementTerms(Frozen):
+    """The settings that a month is closed by, frozen when the closing starts. Times in seconds."""
+
+    negative_months: Annotated[int, Field(ge=1)] = 3
+    approval_from_minor: dict[Currency, AmountMinor] = Field(default_factory=dict)
+    balance_retry_seconds: float = 21_600
+    balance_patience_seconds: float = 432_000
+
+
+class SettlementSoFar(Frozen):
+    """What one run of a closing hands to the next."""
+
+    after: int
+    """The statement's number up to which everything was paid or handed over."""
+    claims: int
+    paused: OperatorOrder | None
+
+
 class SettlementInput(Frozen):
     """One month to settle. `period` None: the month before the Schedule's nominal time, in Europe/Berlin."""
 
     period: Period | None = None
     requested_by: Person = "schedule"
     options: ChainOptions = ChainOptions()
+    sequence: Sequence = 1
+    """1: the month's own closing; from 2 on a supplement for what came later."""
+    terms: SettlementTerms = SettlementTerms()
+    so_far: SettlementSoFar | None = None
+    """Set only where the workflow continues as a new run of itself, to keep its history short."""
 
 
 class SettlementState(Frozen):
+    """How far a closing is: statements by what became of them. `paid + carried + parked + waiting + open == total`."""
+
     period: Period
     claims: int
+    """Statements that this workflow found unpaid and took care of: 0 where everything was done before."""
     paid: int
     parked: int
+    """Wait for a person, each with its reason."""
+    sequence: Sequence = 1
+    carried: int = 0
+    """Left for the next month: below the minimum, on hold, negative, or by a person's order."""
+    waiting: int = 0
+    """Wait for the platform's balance."""
+    open: int = 0
+    total: int = 0
+    paused: OperatorOrder | None = None
+    """Who stopped it and why, while it is stopped."""
+
+
+class Found(Frozen):
+    """Why a statement could not be paid at once."""
+
+    reason: ParkReason
+    detail: str
 
 
 class ResellerSettlementInput(Frozen):
+    """One statement to pay that has to wait for something."""
+
     period: Period
     reseller_id: Id
     currency: Currency
     amount_minor: int
     options: ChainOptions
+    sequence: Sequence = 1
+    terms: SettlementTerms = SettlementTerms()
+    asked_by: tuple[str, ...] = ()
+    """Who asked for the run or for an adjustment in it: none of them may approve."""
+    needs_approval: bool = False
+    found: Found | None = None
+    """What the closing's own try ended with; None: it is tried now."""
+    waiting_since: UtcDatetime | None = None
+    """For the balance; handed from run to run."""
+
+
+class AdjustmentOrder(Frozen):
+    """An amount that somebody wants to add to, or take from, what a reseller is owed."""
+
+    adjustment_id: Id
+    reseller_id: Id
+    currency: Currency
+    amount_minor: Annotated[int, Field(gt=0)]
+    direction: AdjustmentDirection
+    kind: AdjustmentKind = AdjustmentKind.CORRECTION
+    order: OperatorOrder
+    options: ChainOptions = ChainOptions()
 
 
 class SweepWorkflowInput(Frozen):

@@ -6,10 +6,11 @@ parks with `outcome_unknown` and looks again at its deadline.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from domain import ids
@@ -42,6 +43,15 @@ CALCOM_CALL_TIMEOUT = timedelta(seconds=90)
 
 DATABASE_TIMEOUT = timedelta(seconds=15)
 
+LONG_DATABASE_TIMEOUT = timedelta(hours=1)
+"""A claim over millions of commissions, on a server that is busy."""
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=30)
+"""Six beats: a worker that died is noticed long before the step's own limit."""
+
+AFTER_CHAINS = Priority(priority_key=4)
+"""The default is 3. Month ends fill the rate-capped queue for minutes."""
+
 
 def stripe_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
     """Options of a step that calls Stripe: a row of its own in the Web UI, on the rate-capped queue."""
@@ -53,6 +63,17 @@ def stripe_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
         "cancellation_type": UNTIL_KNOWN,
         "summary": summary,
     }
+
+
+def settlement_step(step_timeout_seconds: float, summary: str, *, tries: int | None = None) -> dict[str, Any]:
+    """`stripe_step` for a month's transfer: after the chains' own steps, which a customer may be waiting for.
+
+    `tries` bounds how often it is tried; without, only the time does.
+    """
+    options = {**stripe_step(step_timeout_seconds, summary), "priority": AFTER_CHAINS}
+    if tries is not None:
+        options["retry_policy"] = replace(OUTSIDE_RETRY, maximum_attempts=tries)
+    return options
 
 
 def calcom_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
@@ -69,6 +90,17 @@ def database_step(step_timeout_seconds: float, summary: str | None = None) -> di
     return {
         "start_to_close_timeout": DATABASE_TIMEOUT,
         "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + DATABASE_TIMEOUT,
+        "retry_policy": DATABASE_RETRY,
+        "cancellation_type": UNTIL_KNOWN,
+        "summary": summary,
+    }
+
+
+def long_database_step(summary: str) -> dict[str, Any]:
+    """Options of a normal activity that may run for minutes in our database and reports that it lives."""
+    return {
+        "start_to_close_timeout": LONG_DATABASE_TIMEOUT,
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
         "retry_policy": DATABASE_RETRY,
         "cancellation_type": UNTIL_KNOWN,
         "summary": summary,

@@ -1,192 +1,353 @@
-"""The month's closing: claim what matured and pay each reseller once."""
+"""The month's closing: claim what matured, freeze a statement per reseller, and pay each once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.models import ClaimInput, EffectResult, LogInput, ParkSettlementInput, SettleInput
+    from activities.models import ClaimInput, LogInput, PageInput, Progress, SettleInput, SettlementRun, Unpaid
     from activities.settlements import SettlementActivities, SettlementPayments
     from domain import ids
     from domain.chain import ChainStage
     from domain.model import ParkReason
+    from domain.money import MINOR_DIGITS
     from domain.pricing import period_of, previous_period
     from workflows import policies, visibility
-    from workflows.control import ChainControl
-    from workflows.models import OperatorOrder, ResellerSettlementInput, SettlementInput, SettlementState
+    from workflows.control import DATABASE_PAUSE, reason_of
+    from workflows.models import (
+        Found,
+        OperatorOrder,
+        ResellerSettlementInput,
+        SettlementInput,
+        SettlementSoFar,
+        SettlementState,
+        SettlementTerms,
+    )
+    from workflows.reseller_settlement import ResellerSettlementWorkflow
+    from workflows.settlement_before import by_children
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 _SCHEDULED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 
-MAX_AT_ONCE = 50
-"""Reseller settlements started at a time: well below the limits on pending children."""
+IN_FLIGHT = 50
+"""Transfers under way at a time: two seconds' worth of what Stripe allows, so that its queue never runs dry. After
+`pause` at most so many still go."""
+
+PAGE = 250
+"""Unpaid statements read at a time. A run reads no further page once Temporal suggests a new one (4,096 events), so
+that its history stays below 7,000 events: a statement costs three, and its workflow tasks at most three more."""
+
+DIRECT_TRIES = 8
+"""About two minutes with the pauses between them. Who takes longer gets a workflow of his own, so that one hanging
+transfer keeps none of the other resellers waiting."""
+
+LONGEST_PAUSE = timedelta(minutes=5)
+
+
+def settlement_terms(settings: Settings) -> SettlementTerms:
+    """The settings that a closing freezes at its start."""
+    named = dict(one.split("=") for one in settings.settlement_approval_from_minor.split(",") if one)
+    approval_from_minor = {}
+    if named:
+        whole_units = min(int(amount) // 10 ** MINOR_DIGITS[currency] for currency, amount in named.items())
+        for currency, digits in MINOR_DIGITS.items():
+            approval_from_minor[currency] = int(named.get(currency, whole_units * 10**digits))
+    return SettlementTerms(
+        negative_months=settings.settlement_negative_months,
+        approval_from_minor=approval_from_minor,
+        balance_retry_seconds=settings.settlement_balance_retry_seconds,
+        balance_patience_seconds=settings.settlement_balance_patience_seconds,
+    )
 
 
 @workflow.defn
 class SettlementWorkflow:
-    """Settles one month. Id `settlement-{YYYY-MM}`; the Schedule's own run only resolves the month and starts that one.
+    """Closes one month. Id `settlement-{YYYY-MM}`, supplements `settlement-{YYYY-MM}-{n}`.
 
-    1. month: as ordered, or the month before the Schedule's nominal time in Europe/Berlin. So a late or backfilled run
-       settles the right month, whatever the clock says.
-    2. claim: every matured commission before the month's end that no settlement has yet, per reseller and currency.
-    3. one `ResellerSettlementWorkflow` per reseller; each makes one transfer or parks.
-    4. ends when every reseller is paid or parked. A second run claims nothing and pays nothing.
+    1. month: as ordered, or the month before the Schedule's nominal time in Europe/Berlin; the Schedule's own run then
+       only starts the month's workflow and waits for it. So a late, caught-up or backfilled run closes the right month,
+       whatever any clock says.
+    2. claim: a statement for everybody to whom something matured before the month's end and is on no statement yet. It
+       claims once for ever: a second run, or one after a crash, finds the same statements.
+    3. pay, page by page: a statement costs one step, at most `IN_FLIGHT` at a time, on the rate-capped queue. One that
+       has to wait (for approval, balance, the reseller's account, or an outcome that is not known) is handed over to a
+       `ResellerSettlementWorkflow` that outlives this one. Carried-over statements need nothing.
+    4. continues as a new run whenever the history grows long; ends when no statement is open.
+
+    `pause` stops it between two statements, `resume` lets it go on. Stopping the whole workflow and ordering the month
+    again is safe as well.
     """
 
     @workflow.init
     def __init__(self, start: SettlementInput) -> None:
-        self._state = SettlementState(period=start.period or "0001-01", claims=0, paid=0, parked=0)
+        self._start = start
+        self._period = start.period or "0001-01"
+        before = start.so_far or SettlementSoFar(after=0, claims=0, paused=None)
+        self._after, self._claims, self._paused = before.after, before.claims, before.paused
+        self._counts = Progress(open=0, paid=0, parked=0)
+        self._has_counts = False
+        self._rows: deque[Unpaid] = deque()
+        self._reading = asyncio.Lock()
+        self._all_read = False
+        self._takes_orders = False
+
+    # --- what people send and see ---
 
     @workflow.query(description="How far the month's closing is")
     def state(self) -> SettlementState:
-        return self._state
+        return SettlementState(
+            period=self._period,
+            sequence=self._start.sequence,
+            claims=self._claims,
+            paused=self._paused,
+            **self._counts.model_dump(),
+        )
+
+    @workflow.update(description="Start no further transfer (who, why)")
+    async def pause(self, order: OperatorOrder) -> str:
+        """At most `IN_FLIGHT` transfers that are under way still go. Statements that wait on their own are not held."""
+        self._paused = order
+        self._show()
+        await self._log("paused", order)
+        return f"{self._name()} is paused"
+
+    @pause.validator
+    def _may_pause(self, order: OperatorOrder) -> None:
+        if not self._takes_orders:
+            raise ApplicationError("this run starts no transfers itself", type="NotRunning")
+        if self._paused is not None:
+            raise ApplicationError(f"it is paused by {self._paused.who}: {self._paused.why}", type="AlreadyPaused")
+
+    @workflow.update(description="Go on after a pause (who, why)")
+    async def resume(self, order: OperatorOrder) -> str:
+        self._paused = None
+        self._show()
+        await self._log("resumed", order)
+        return f"{self._name()} goes on"
+
+    @resume.validator
+    def _may_resume(self, order: OperatorOrder) -> None:
+        if self._paused is None:
+            raise ApplicationError("it is not paused", type="NotPaused")
+
+    # --- 1: which month ---
 
     @workflow.run
     async def run(self, start: SettlementInput) -> SettlementState:
         if start.period is None:
             return await self._for_schedule(start)
-        workflow.upsert_search_attributes([visibility.PERIOD.value_set(start.period)])
-        options = policies.database_step(
-            start.options.step_timeout_seconds, f"Claim the commissions that matured until the end of {start.period}"
-        )
-        claimed = await workflow.execute_activity_method(
-            SettlementActivities.claim,
-            ClaimInput(period=start.period, requested_by=start.requested_by),
-            **options,
-        )
-        gate = asyncio.Semaphore(MAX_AT_ONCE)
-
-        async def settle(order: ResellerSettlementInput) -> None:
-            async with gate:
-                await self._start_reseller(order)
-
-        await asyncio.gather(
-            *(
-                settle(
-                    ResellerSettlementInput(
-                        period=start.period,
-                        reseller_id=claim.reseller_id,
-                        currency=claim.currency,
-                        amount_minor=claim.amount_minor,
-                        options=start.options,
-                    )
-                )
-                for claim in claimed.claims
-            )
-        )
-        return await self._follow(start, len(claimed.claims))
+        if not workflow.patched("settlement-by-pages"):
+            return await by_children(start, start.period)
+        self._takes_orders = True
+        if start.so_far is None:
+            await self._claim(start.period)
+        await asyncio.gather(*(self._pay_one_after_the_other() for _ in range(IN_FLIGHT)))
+        if not self._all_read:
+            await self._continue()
+        await self._until_none_is_open()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.state()
 
     async def _for_schedule(self, start: SettlementInput) -> SettlementState:
         nominal = workflow.info().typed_search_attributes.get(_SCHEDULED_FOR) or workflow.info().start_time
         period = previous_period(period_of(nominal))
         try:
-            self._state = await workflow.execute_child_workflow(
+            return await workflow.execute_child_workflow(
                 SettlementWorkflow.run,
                 start.model_copy(update={"period": period}),
                 id=ids.settlement_workflow(period),
-                # A closed settlement may run again for what came later: the claim in the database is what pays once.
+                # A month that was closed may run again: the claim in the database is what pays once.
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 static_summary=f"Settle {period}",
             )
         except WorkflowAlreadyStartedError:
-            self._state = SettlementState(period=period, claims=0, paid=0, parked=0)
-        return self._state
+            return SettlementState(period=period, claims=0, paid=0, parked=0)
 
-    async def _start_reseller(self, order: ResellerSettlementInput) -> None:
-        amount = visibility.money(order.amount_minor, order.currency)
+    # --- 2: claim ---
+
+    async def _claim(self, period: str) -> None:
+        workflow.upsert_search_attributes([visibility.PERIOD.value_set(period)])
+        terms = self._start.terms
+        order = ClaimInput(
+            period=period,
+            sequence=self._start.sequence,
+            requested_by=self._start.requested_by,
+            negative_months=terms.negative_months,
+            approval_from_minor=terms.approval_from_minor,
+            listed=False,
+        )
+        summary = f"Freeze the statements of what matured until the end of {period}"
+        await workflow.execute_activity_method(
+            SettlementActivities.claim, order, **policies.long_database_step(summary)
+        )
+
+    # --- 3: pay ---
+
+    async def _pay_one_after_the_other(self) -> None:
+        while (row := await self._next()) is not None:
+            if self._paused is not None:
+                await workflow.wait_condition(lambda: self._paused is None)
+            await self._pay(row)
+
+    async def _next(self) -> Unpaid | None:
+        """The next statement to pay; None when this run has no more."""
+        async with self._reading:
+            if not self._rows and not self._all_read and not workflow.info().is_continue_as_new_suggested():
+                wanted = PageInput(period=self._period, sequence=self._start.sequence, after=self._after, limit=PAGE)
+                page = await self._patiently(
+                    SettlementActivities.unpaid, wanted, f"Unpaid statements after {self._after}"
+                )
+                self._rows.extend(page.unpaid)
+                if not self._has_counts:
+                    # Later pages are read while statements are being paid: these would be counted twice.
+                    self._counts, self._has_counts = page.progress, True
+                self._all_read = len(page.unpaid) < PAGE
+                if page.unpaid:
+                    self._after = page.unpaid[-1].settlement_id
+                self._show()
+            return self._rows.popleft() if self._rows else None
+
+    async def _pay(self, row: Unpaid) -> None:
+        self._claims += 1
+        found = None
+        if not row.waits and not row.needs_approval:
+            found = await self._found_in_the_way(row)
+            if found is None:
+                return
+        await self._hand_over(row, found)
+        if not row.waits:
+            waits = found is not None and found.reason is ParkReason.BALANCE_INSUFFICIENT
+            self._counted("waiting" if waits else "parked")
+
+    async def _found_in_the_way(self, row: Unpaid) -> Found | None:
+        """Try to pay; why it could not be done, or None: it is paid."""
+        amount = visibility.money(row.amount_minor, row.currency)
+        order = SettleInput(
+            period=self._period, reseller_id=row.reseller_id, currency=row.currency, sequence=self._start.sequence
+        )
+        options = policies.settlement_step(
+            self._start.options.step_timeout_seconds,
+            f"Transfer {amount} for {self._period} to reseller {row.reseller_id}",
+            tries=DIRECT_TRIES,
+        )
+        try:
+            result = await workflow.execute_activity_method(SettlementPayments.pay, order, **options)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            reason, detail = reason_of(error, "transfer")
+            return Found(reason=reason, detail=detail)
+        if result.refused_code is not None:
+            return Found(reason=result.reason or ParkReason.TRANSFER_REFUSED, detail=result.refused_code)
+        self._counted("paid")
+        return None
+
+    def _counted(self, status: str) -> None:
+        """One statement less is open; the database has the last word when nothing is left."""
+        now = self._counts
+        self._counts = now.model_copy(update={status: getattr(now, status) + 1, "open": max(0, now.open - 1)})
+        self._show()
+
+    async def _hand_over(self, row: Unpaid, found: Found | None) -> None:
+        """Let a workflow of its own wait and pay. One that runs already goes on."""
+        sequence = self._start.sequence
+        amount = visibility.money(row.amount_minor, row.currency)
         try:
             await workflow.start_child_workflow(
                 ResellerSettlementWorkflow.run,
-                order,
-                id=ids.reseller_settlement_workflow(order.period, order.reseller_id, order.currency),
+                ResellerSettlementInput(
+                    period=self._period,
+                    reseller_id=row.reseller_id,
+                    currency=row.currency,
+                    amount_minor=row.amount_minor,
+                    options=self._start.options,
+                    sequence=sequence,
+                    terms=self._start.terms,
+                    asked_by=row.asked_by,
+                    needs_approval=row.needs_approval,
+                    found=found,
+                ),
+                id=ids.reseller_settlement_workflow(self._period, row.reseller_id, row.currency, sequence),
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                # A parked reseller goes on waiting after the month's closing has ended.
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                static_summary=f"Pay {amount} for {order.period} to reseller {order.reseller_id}",
+                static_summary=f"Pay {amount} for {self._period} to reseller {row.reseller_id}",
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(visibility.STAGE, ChainStage.PAYOUT),
+                        SearchAttributePair(visibility.RESELLER, row.reseller_id),
+                        SearchAttributePair(visibility.AMOUNT, row.amount_minor),
+                        SearchAttributePair(visibility.PERIOD, self._period),
+                    ]
+                ),
             )
         except WorkflowAlreadyStartedError:
-            workflow.logger.info("a run for this reseller is under way", extra={"reseller": order.reseller_id})
+            workflow.logger.info("a run for this reseller is under way", extra={"reseller": row.reseller_id})
 
-    async def _follow(self, start: SettlementInput, claims: int) -> SettlementState:
-        pause = timedelta(seconds=1)
-        period = start.period or ""
-        while True:
-            progress = await workflow.execute_local_activity_method(
-                SettlementActivities.progress, period, **policies.database_step(start.options.step_timeout_seconds)
-            )
-            self._state = SettlementState(period=period, claims=claims, paid=progress.paid, parked=progress.parked)
-            workflow.set_current_details(
-                f"**{period}**: {progress.paid} paid, {progress.parked} parked, {progress.open} under way"
-            )
-            if progress.open == 0:
-                return self._state
-            await workflow.sleep(pause, summary=f"{progress.open} resellers under way")
-            pause = min(pause * 2, timedelta(minutes=5))
+    # --- 4: the end ---
 
-
-@workflow.defn
-class ResellerSettlementWorkflow(ChainControl):
-    """Pays one reseller's month. Id `settlement-{YYYY-MM}-{reseller}-{currency}`.
-
-    1. transfer the frozen amount, once; a lost answer is looked up, never sent again.
-    2. refused or not ready: parked with the reason, until an operator's `retry`, news, or the next look.
-    """
-
-    @workflow.init
-    def __init__(self, start: ResellerSettlementInput) -> None:
-        self._begin(f"{start.period}-{start.reseller_id}", start.options)
-        self.reseller_id = start.reseller_id
-        self.currency = start.currency
-        self.gross_minor = start.amount_minor
-        self._order = SettleInput(period=start.period, reseller_id=start.reseller_id, currency=start.currency)
-        self.stage = ChainStage.PAYOUT
-        self.leaving = True
-
-    @workflow.run
-    async def run(self, start: ResellerSettlementInput) -> int:
-        self.enter(
-            ChainStage.PAYOUT,
-            visibility.RESELLER.value_set(start.reseller_id),
-            visibility.AMOUNT.value_set(start.amount_minor),
-            visibility.PERIOD.value_set(start.period),
-        )
-        amount = visibility.money(start.amount_minor, start.currency)
-        step = policies.stripe_step(
-            start.options.step_timeout_seconds, f"Transfer {amount} for {start.period} to reseller {start.reseller_id}"
-        )
-        while True:
-            result: EffectResult = await self.until_done(
-                lambda: workflow.execute_activity_method(SettlementPayments.pay, self._order, **step), "transfer"
-            )
-            if result.refused_code is None:
-                break
-            await self.park(result.reason or ParkReason.TRANSFER_REFUSED, f"{start.reseller_id}: {result.refused_code}")
-        self.note(f"transferred {amount}")
-        self.enter(ChainStage.CLOSED)
+    async def _continue(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return result.amount_minor
+        so_far = SettlementSoFar(after=self._after, claims=self._claims, paused=self._paused)
+        workflow.continue_as_new(self._start.model_copy(update={"so_far": so_far}))
 
-    async def record_parked(self, reason: ParkReason, detail: str) -> None:
-        parked = ParkSettlementInput(
-            period=self._order.period,
-            reseller_id=self._order.reseller_id,
-            currency=self._order.currency,
-            reason=reason,
-            detail=detail[:500],
-        )
-        options = policies.database_step(self.options.step_timeout_seconds)
-        await self.persist(lambda: workflow.execute_local_activity_method(SettlementActivities.park, parked, **options))
+    async def _until_none_is_open(self) -> None:
+        """What was handed over says soon that it waits, or is paid by its own workflow."""
+        pause = timedelta(seconds=1)
+        run = SettlementRun(period=self._period, sequence=self._start.sequence)
+        while True:
+            self._counts = await self._patiently(SettlementActivities.count, run, "How far the closing is")
+            self._show()
+            if self._counts.open == 0:
+                return
+            if workflow.info().is_continue_as_new_suggested():
+                await self._continue()
+            await workflow.sleep(pause, summary=f"{self._counts.open} statements under way")
+            pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def record_released(self, before: ChainStage, order: OperatorOrder | None) -> None:
-        """Who let it try again goes to the audit log; what became of it is written by the next try."""
-        if order is None:
-            return
-        line = LogInput(actor=order.who, action="retried", target=f"settlement:{self.chain_uid}", why=order.why)
-        options = policies.database_step(self.options.step_timeout_seconds)
-        await self.persist(
-            lambda: workflow.execute_local_activity_method(SettlementActivities.log_retry, line, **options)
-        )
+    # --- shared ---
+
+    def _name(self) -> str:
+        return ids.settlement_workflow(self._period, self._start.sequence)
+
+    def _show(self) -> None:
+        now = self._counts
+        done = now.paid + now.carried
+        lines = [
+            f"**{self._period}**"
+            + (f", supplement {self._start.sequence}" if self._start.sequence > 1 else "")
+            + f": {done} of {now.total} done ({now.paid} paid, {now.carried} carried over), {now.parked} parked, "
+            f"{now.waiting} waiting for the balance, {now.open} open"
+        ]
+        if self._paused is not None:
+            lines.append(f"Paused by {self._paused.who}: {self._paused.why}. Send the update `resume`.")
+        workflow.set_current_details("\n".join(lines))
+
+    async def _log(self, action: str, order: OperatorOrder) -> None:
+        line = LogInput(actor=order.who, action=action, target=f"period:{self._period}", why=order.why)
+        await self._patiently(SettlementActivities.log_order, line, f"Note who {action} the closing")
+
+    async def _patiently(
+        self, step: Callable[[SettlementActivities, Given], Awaitable[Result]], given: Given, summary: str
+    ) -> Result:
+        """A small step in our database, until it is done, however long that is away."""
+        options = policies.database_step(self._start.options.step_timeout_seconds, summary)
+        while True:
+            try:
+                return await workflow.execute_local_activity_method(step, given, **options)
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+            await workflow.sleep(DATABASE_PAUSE, summary="Our database did not answer; tried again after this")

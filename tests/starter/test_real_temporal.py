@@ -161,8 +161,9 @@ async def test_schedules_are_created_then_updated_and_stay_paused(client: Client
     assert found.spec.time_zone_name == "Europe/Berlin"
     assert found.spec.calendars[0].day_of_month[0].start == 5
     assert found.spec.calendars[0].hour[0].start == 4
-    assert found.policy.overlap is ScheduleOverlapPolicy.BUFFER_ONE
+    assert found.policy.overlap is ScheduleOverlapPolicy.BUFFER_ALL
     assert found.policy.catchup_window == timedelta(days=10)
+    assert found.policy.pause_on_failure
     sweep = (await client.get_schedule_handle(ids.SCHEDULE_SWEEP).describe()).schedule
     assert sweep.spec.intervals[0].every == timedelta(seconds=60)
     assert sweep.policy.overlap is ScheduleOverlapPolicy.SKIP
