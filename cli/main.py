@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from cli import month_end
+from cli.arguments import AsJson, By, Why
+
 app = typer.Typer(
     help="Cal.com bookings to Stripe charges, resellers' commissions and payouts. Begin with `billing demo`.",
     no_args_is_help=True,
@@ -20,9 +23,6 @@ catalog_app = typer.Typer(help="Customers, resellers, prices and agreements.", n
 app.add_typer(catalog_app, name="catalog")
 
 Uid = Annotated[str, typer.Argument(help="Any uid that the booking ever had.", metavar="UID")]
-By = Annotated[str, typer.Option("--by", help="Who orders it: your login. Recorded in the audit log.")]
-Why = Annotated[str, typer.Option("--why", help="Why. Recorded in the audit log.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of tables: amounts in minor units, times in UTC.")]
 StateDir = Annotated[Path, typer.Option("--state-dir", help="Where a local run keeps its data.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
 
@@ -116,11 +116,12 @@ def retry(
         str, typer.Option("--settlement", metavar="YYYY-MM", help="A reseller's month instead: UID is the reseller.")
     ] = "",
     currency: Annotated[str, typer.Option("--currency", help="Of that settlement.")] = "EUR",
+    supplement: month_end.Supplement = 1,
 ) -> None:
     """Let a parked chain or settlement try its step again."""
     from cli import orders
 
-    orders.retry(uid, by=by, why=why, settlement=settlement, currency=currency)
+    orders.retry(uid, by=by, why=why, settlement=settlement, currency=currency, supplement=supplement)
 
 
 @app.command()
@@ -131,20 +132,7 @@ def rollback(uid: Uid, by: By, why: Why) -> None:
     orders.roll_back(uid, by=by, why=why)
 
 
-@app.command()
-def settle(
-    month: Annotated[str, typer.Option("--month", help="YYYY-MM, Europe/Berlin.", metavar="YYYY-MM")],
-    by: Annotated[str, typer.Option("--by", help="Who orders it. Default: your login.")] = "",
-    wait_seconds: Annotated[
-        int, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait for the result.")
-    ] = 300,
-    early: Annotated[bool, typer.Option("--early", help="Also a month that is not over yet.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Settle a month's matured commissions now. Running it again pays nothing twice."""
-    from cli import orders
-
-    orders.settle(month, by=by, wait_seconds=wait_seconds, early=early, as_json=as_json)
+app.add_typer(month_end.app)
 
 
 @app.command()

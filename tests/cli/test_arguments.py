@@ -17,7 +17,7 @@ from tests.cli.conftest import Billing
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("up", "demo", "worker", "webhooks", "migrate", "catalog", "chains", "show", "retry", "rollback"),
-    *("settle", "audit", "ledger", "health"),
+    *("settle", "statement", "approve", "reject", "adjust", "write-off", "carry-over", "audit", "ledger", "health"),
 )
 
 

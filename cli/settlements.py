@@ -1,0 +1,363 @@
+"""`billing settle` and what people decide about the month's end: approve, carry over, adjust, write off."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from cli import output, people, session
+from domain.effects import AdjustmentDirection, SettlementStatus
+from domain.model import ParkReason
+from domain.money import MINOR_DIGITS, format_amount
+from settings import Settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from starter.operator import Operator
+    from store import Tx
+    from store.rows import SettlementRow
+
+_AMOUNT: Final = re.compile(r"^(\d{1,9})(?:[.,](\d{1,4}))?\Z")
+_UNDER_WAY: Final = "The closing is still under way: run the same command again to see its result.\n"
+
+WHAT_NEXT: Final = {
+    ParkReason.APPROVAL_REQUIRED: "another person decides: billing approve settlement {name} --by YOU --why REASON",
+    ParkReason.RESELLER_NOT_READY: "it is paid by itself once his account is ready (billing reseller show "
+    "{reseller_id}); a paused one: billing reseller resume, then {retry}",
+    ParkReason.CURRENCY_MISMATCH: "his account at Stripe holds another currency: billing carry-over {name} "
+    "--by YOU --why REASON, or {retry} when it is put right",
+    ParkReason.NEGATIVE_BALANCE: "he owes for months: agree with him, or billing write-off {reseller_id} "
+    "--currency {currency} --by YOU --why REASON",
+    ParkReason.BALANCE_INSUFFICIENT: "top up the balance at Stripe; it is tried again by itself",
+}
+"""What to do about a statement that waits, by its reason."""
+_RETRY: Final = (
+    "billing retry {reseller_id} --settlement {period} --currency {currency}{supplement} --by YOU --why REASON"
+)
+
+
+def settle(
+    month: str, *, by: str, wait_seconds: int, early: bool, supplement: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Starts the month's closing, waits for it and shows what became of each reseller; `dry_run` only shows it.
+
+    Exit code 1 where one waits or is parked, or the time is over; the closing itself goes on either way.
+    """
+    checked_month(month, early=early or dry_run)
+    if dry_run:
+        _preview(month, supplement=supplement, as_json=as_json)
+        return
+
+    async def work(given: Settings) -> tuple[list[SettlementRow], bool]:
+        from starter.operator import Operator
+        from starter.temporal import connect
+
+        client = await connect(given)
+        async with session.open_store(given) as store:
+            operator = Operator(store=store, client=client, settings=given)
+            workflow_id = await operator.settle(month, people.login(by), supplement=supplement)
+            ended = True
+            try:
+                async with asyncio.timeout(wait_seconds or None):
+                    if wait_seconds:
+                        await client.get_workflow_handle(workflow_id).result()
+            except TimeoutError:
+                ended = False
+            async with store.begin() as tx:
+                rows = await tx.settlements.of(month, await tx.settlements.latest_sequence(month) if supplement else 1)
+            return rows, ended and bool(wait_seconds)
+
+    rows, ended = session.run(work)
+    if as_json:
+        output.print_json(rows)
+    else:
+        show(f"Settlement {month}", rows)
+        if not rows and ended:
+            sys.stdout.write(f"Nothing matured until the end of {month} that stood on no statement yet.\n")
+        if not ended:
+            sys.stdout.write(_UNDER_WAY)
+    if any(row.status in (SettlementStatus.PARKED, SettlementStatus.WAITING) for row in rows):
+        raise session.exit_with(session.BROKEN)
+    if wait_seconds and not ended:
+        raise session.exit_with(session.BROKEN)
+
+
+def _preview(month: str, *, supplement: bool, as_json: bool) -> None:
+    """The statements that the month's closing would freeze now. Writes nothing."""
+
+    async def work(given: Settings) -> tuple[list[SettlementRow], bool]:
+        async with session.open_operator(given) as operator, session.open_store(given) as store:
+            async with store.begin() as tx:
+                is_closed = await tx.settlements.latest_sequence(month) > 0
+            return await operator.preview(month, supplement=supplement), is_closed
+
+    rows, is_closed = session.run(work)
+    if as_json:
+        output.print_json(rows)
+        return
+    if is_closed and not supplement:
+        sys.stdout.write(f"{month} is closed: these are its statements. --supplement shows what came later.\n")
+    else:
+        sys.stdout.write("Dry run: nothing is written, nobody is paid.\n")
+    show(f"Settlement {month}", rows)
+    if not rows:
+        sys.stdout.write("There is nothing to settle.\n")
+
+
+def pause(month: str, *, by: str, why: str, supplement: bool) -> None:
+    """Starts no further transfer of a closing that runs."""
+    _closing_order(month, by, why, supplement, lambda operator: operator.pause_settlement)
+
+
+def resume(month: str, *, by: str, why: str, supplement: bool) -> None:
+    """Lets a paused closing go on."""
+    _closing_order(month, by, why, supplement, lambda operator: operator.resume_settlement)
+
+
+def _closing_order(
+    month: str, by: str, why: str, supplement: bool, choose: Callable[[Operator], Callable[..., Awaitable[str]]]
+) -> None:
+    checked_month(month, early=True)
+    order = people.order(by, why)
+
+    async def work(given: Settings) -> str:
+        async with session.open_operator(given) as operator:
+            sequence = 1
+            if supplement:
+                async with session.open_store(given) as store, store.begin() as tx:
+                    sequence = await tx.settlements.latest_sequence(month)
+            return await choose(operator)(month, order, sequence)
+
+    sys.stdout.write(f"{session.run(work)}\n")
+
+
+# --- one statement ---
+
+
+def approve(reseller_id: str, *, month: str, currency: str, supplement: int, by: str, why: str) -> None:
+    """Lets a payment go, as the second person: refused for everybody who asked for it."""
+    _statement_order("approve_settlement", "approve", reseller_id, month, currency, supplement, by, why)
+
+
+def carry_over(reseller_id: str, *, month: str, currency: str, supplement: int, by: str, why: str) -> None:
+    """Leaves an amount that waits for the reseller's next statement."""
+    _statement_order("carry_over", "carry over", reseller_id, month, currency, supplement, by, why)
+
+
+def _statement_order(
+    method: str, words: str, reseller_id: str, month: str, currency: str, supplement: int, by: str, why: str
+) -> None:
+    checked_month(month, early=True)
+    order = people.order(by, why)
+
+    async def work(given: Settings) -> str:
+        async with session.open_store(given) as store, store.begin() as tx:
+            row = await one_statement(tx, reseller_id, month, currency, supplement)
+        if row.status in (SettlementStatus.PAID, SettlementStatus.CARRIED_OVER) or row.payable_minor == 0:
+            standing = row.status.value.replace("_", " ")
+            raise session.CommandFailed(f"{row.statement_id} is {standing}: there is nothing to {words}.")
+        async with session.open_operator(given) as operator:
+            told: str = await getattr(operator, method)(month, reseller_id, row.currency, order, supplement)
+            return told
+
+    sys.stdout.write(f"{session.run(work)}\n")
+
+
+async def one_statement(tx: Tx, reseller_id: str, month: str, currency: str, sequence: int) -> SettlementRow:
+    """The statement that a person means; `currency` empty: the only one. Raises CommandFailed with what there is."""
+    rows = await tx.settlements.of_reseller(reseller_id)
+    fitting = [
+        row
+        for row in rows
+        if row.period == month and row.sequence == sequence and row.currency == (currency or row.currency)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise session.CommandFailed(f"{reseller_id} has statements in several currencies: add --currency.")
+    if rows:
+        known = ", ".join(row.statement_id for row in rows[-5:])
+        raise session.CommandFailed(f"{reseller_id} has no such statement for {month}. The last ones: {known}.")
+    if reseller_id not in {reseller.id for reseller in await tx.catalog.resellers()}:
+        raise session.CommandFailed(f"No reseller has the id {reseller_id}.")
+    raise session.CommandFailed(f"{reseller_id} has no statement yet.")
+
+
+# --- adjustments ---
+
+
+def adjust(
+    reseller_id: str, *, amount: str, currency: str, credit: bool, debit: bool, by: str, why: str, adjustment_id: str
+) -> None:
+    """Asks for a manual amount on a reseller's account. Nothing moves until another person approves it."""
+    if credit == debit:
+        session.fail("Say either --credit (he is owed more) or --debit (he is owed less).", session.WRONG)
+    amount_minor = minor_units(amount, currency)
+    order = people.order(by, why)
+    direction = AdjustmentDirection.CREDIT if credit else AdjustmentDirection.DEBIT
+
+    async def work(given: Settings) -> tuple[str, str]:
+        async with session.open_operator(given) as operator:
+            return await operator.adjust(
+                reseller_id, currency, amount_minor, direction, order, adjustment_id=adjustment_id or None
+            )
+
+    _say_requested(session.run(work))
+
+
+def write_off(reseller_id: str, *, currency: str, by: str, why: str) -> None:
+    """Asks to give up what an account holds open, whoever owes it. Another person decides."""
+    _known_currency(currency)
+    order = people.order(by, why)
+
+    async def work(given: Settings) -> tuple[str, str]:
+        async with session.open_operator(given) as operator:
+            return await operator.write_off(reseller_id, currency, order)
+
+    _say_requested(session.run(work))
+
+
+def decide(adjustment_id: str, *, by: str, why: str, approved: bool) -> None:
+    """Approves or rejects an adjustment: refused for the person who asked for it."""
+    order = people.order(by, why)
+
+    async def work(given: Settings) -> str:
+        async with session.open_operator(given) as operator:
+            return await operator.decide_adjustment(adjustment_id, order, approved=approved)
+
+    sys.stdout.write(f"{session.run(work)}\n")
+
+
+def _say_requested(asked: tuple[str, str]) -> None:
+    adjustment_id, told = asked
+    sys.stdout.write(
+        f"{told}\n→ another person decides: billing approve adjustment {adjustment_id} --by YOU --why REASON, "
+        "or billing reject adjustment …\n"
+    )
+
+
+def minor_units(amount: str, currency: str) -> int:
+    """`12.50` or `12,50` in minor units; ends with exit code 2 for anything that could be misread."""
+    _known_currency(currency)
+    digits = MINOR_DIGITS[currency]
+    unit: int = 10**digits
+    match = _AMOUNT.match(amount.strip())
+    if match is None or len(match[2] or "") not in (0, digits):
+        example = "12.50" if digits else "1250"
+        session.fail(
+            f"--amount {amount}: write it without a sign and thousands separators, with {digits} decimals in "
+            f"{currency}, such as {example}.",
+            session.WRONG,
+        )
+    found = int(match[1]) * unit + int(match[2] or 0)
+    if found == 0:
+        session.fail("--amount 0 changes nothing.", session.WRONG)
+    return found
+
+
+def _known_currency(currency: str) -> None:
+    if currency not in MINOR_DIGITS:
+        session.fail(f"--currency {currency}: one of {', '.join(sorted(MINOR_DIGITS))}.", session.WRONG)
+
+
+# --- shared ---
+
+
+def checked_month(month: str, *, early: bool) -> None:
+    """Ends with exit code 2 where it is no month, or one that is not over and `early` does not allow that."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from domain.model import Period
+    from domain.pricing import period_of
+
+    try:
+        TypeAdapter(Period).validate_python(month)
+    except ValidationError:
+        session.fail(f"{month}: a month is written YYYY-MM, such as 2026-01.", session.WRONG)
+    if month >= period_of(datetime.now(UTC)) and not early:
+        session.fail(
+            f"--month {month} is not over yet: what matures after its closing would wait for the next month. "
+            "Add --early if that is meant.",
+            session.WRONG,
+        )
+
+
+def show(title: str, rows: list[SettlementRow]) -> None:
+    """The statements as a table, their sums, and what to do about those that wait."""
+    if not rows:
+        return
+    console = output.console()
+    console.print(table(title, rows))
+    for currency in sorted({row.currency for row in rows}):
+        of_it = [row for row in rows if row.currency == currency]
+        payable = format_amount(sum(row.payable_minor for row in of_it), currency)
+        carried = format_amount(sum(row.carried_credit_minor for row in of_it), currency)
+        console.print(f"{len(of_it)} statements in {currency}: {payable} to pay, {carried} carried over")
+    for row in rows:
+        hint = what_next(row)
+        if hint:
+            console.print(f"→ {row.statement_id}: {hint}", soft_wrap=True)
+
+
+def table(title: str, rows: Iterable[SettlementRow]) -> Table:
+    """One row a statement: how its amount came about and what became of it."""
+    return output.table(
+        title,
+        ("statement", "lines", "opening", "commissions", "clawed back", "adjusted", "VAT", "paid before", "closing",
+         "status", "why"),
+        (
+            (
+                row.statement_id,
+                str(row.line_count),
+                _signed(row.opening_credit_minor - row.opening_debt_minor, row.currency),
+                _signed(row.earned_minor, row.currency),
+                _signed(-row.clawback_minor, row.currency),
+                _signed(row.adjustment_credit_minor - row.adjustment_debit_minor, row.currency),
+                _signed(row.vat_credit_minor - row.vat_debit_minor, row.currency),
+                _signed(row.returned_minor - row.transferred_minor, row.currency),
+                format_amount(row.payable_minor + row.carried_credit_minor - row.carried_debt_minor, row.currency),
+                row.status.value.replace("_", " "),
+                why(row),
+            )
+            for row in rows
+        ),
+        right=("lines", "opening", "commissions", "clawed back", "adjusted", "VAT", "paid before", "closing"),
+    )  # fmt: skip
+
+
+def why(row: SettlementRow) -> str:
+    """Why a statement is not simply paid, in words; what a paid one was transferred by."""
+    if row.reason is not None:
+        since = f" since {output.when(row.waiting_since)}" if row.waiting_since else ""
+        return f"{row.reason.value}{since}: {row.detail}" if row.detail else f"{row.reason.value}{since}"
+    if row.carried_by is not None:
+        return f"by decision of {row.carried_by}"
+    if row.carry_reason is not None:
+        minimum = ""
+        if row.carry_reason.value == "below_minimum":
+            minimum = f" of {format_amount(row.minimum_payout_minor, row.currency)}"
+        return row.carry_reason.value.replace("_", " ") + minimum
+    approved = f"approved by {row.approved_by}" if row.approved_by else ""
+    if not approved and row.needs_approval and row.status is SettlementStatus.OPEN:
+        return "needs a second person"
+    return approved
+
+
+def what_next(row: SettlementRow) -> str:
+    """What a person can do about a statement that waits or is parked; empty for all others."""
+    if row.reason is None or row.status not in (SettlementStatus.PARKED, SettlementStatus.WAITING):
+        return ""
+    supplement = f" --supplement {row.sequence}" if row.sequence > 1 else ""
+    retry = _RETRY.format(reseller_id=row.reseller_id, period=row.period, currency=row.currency, supplement=supplement)
+    name = f"{row.reseller_id} --month {row.period} --currency {row.currency}{supplement}"
+    words = WHAT_NEXT.get(row.reason, "when it is put right: {retry}")
+    return words.format(name=name, retry=retry, reseller_id=row.reseller_id, currency=row.currency)
+
+
+def _signed(amount_minor: int, currency: str) -> str:
+    return format_amount(amount_minor, currency) if amount_minor else ""
