@@ -14,7 +14,8 @@ from domain.ports import PaymentGateway
 from store.audit_effects import effects_at_stripe, i1_ledger_and_effects, i1_stripe_and_effects
 from store.audit_finding import Finding, Moment
 from store.audit_proofs import i5_commissions, i8_append_only
-from store.audit_rules import i2_balanced, i3_once, i4_finished_or_waiting, i6_nothing_paid_on_refunds, i7_settlements
+from store.audit_rules import i2_balanced, i3_once, i4_finished_or_waiting, i6_nothing_paid_on_refunds
+from store.audit_statements import i6_clawed_back, i7_settlements
 from store.database import Store
 
 __all__ = ["Finding", "audit"]
@@ -53,6 +54,7 @@ async def audit(
         findings += await i4_finished_or_waiting(connection, moment)
         findings += await i5_commissions(connection, moment)
         findings += await i6_nothing_paid_on_refunds(connection, moment)
+        findings += await i6_clawed_back(connection, moment)
         findings += await i7_settlements(connection, moment)
         findings += await i8_append_only(connection, moment)
     return findings

@@ -14,6 +14,7 @@ from domain.model import Level
 from store.audit_finding import Finding, Moment, findings_of
 from store.ledger import entry_of
 from store.tables_ledger import APPEND_ONLY
+from store.tables_settlements import FROZEN
 
 _BATCH = 2_000
 
@@ -113,7 +114,7 @@ async def i8_append_only(connection: AsyncConnection, moment: Moment) -> list[Fi
         invariant="I8",
         what="a table can be changed that must be append-only",
         what_to_do="Create the trigger again as the migrations do, and find out who dropped it",
-        tables=list(APPEND_ONLY),
+        tables=[*APPEND_ONLY, *FROZEN],
     )
     async for row in _stream(connection, _ENTRIES):
         stored = row.pop("hash")

@@ -1,4 +1,4 @@
-"""I2, I3, I4, I6 and I7: what plain SQL can say about entries, effects, chains and settlements."""
+"""I2, I3, I4 and I6: what plain SQL can say about entries, effects and chains."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from store.schema import words
 
 IN_PROGRESS_SECONDS = 900
 """A stage in which the chain works and waits for nobody may take so long (retries included) before it is reported."""
-UNPAID_SECONDS = 86_400
-"""A settlement may stay open so long before it is reported: its transfer is retried meanwhile."""
 OVERDUE_SECONDS = 600
 """An event may be due so long before it is reported: no relay seems to run."""
 
@@ -97,7 +95,11 @@ GUARDS = (
     "uq_transfers_settlement_id",
     "uq_transfer_reversals_reversal_id",
     "uq_commissions_chain_uid_reseller_id_level",
+    "pk_settlement_periods",
+    "uq_settlements_period_sequence_reseller_id_currency",
     "pk_settlement_lines",
+    "pk_settlement_taxes",
+    "pk_adjustments",
     "uq_ledger_entries_key",
 )
 """Unique indexes that make a second effect impossible."""
@@ -135,8 +137,11 @@ SELECT 'chain ' || c.chain_uid || ', reseller ' || c.reseller_id AS place,
     'at most ' || (c.accrued_minor - c.reversed_minor) || ' paid by ' || c.transfer_key AS expected,
     c.settled_minor AS found
 FROM commissions AS c JOIN chains ON chains.chain_uid = c.chain_uid
-JOIN transfers AS t ON t.key = c.transfer_key AND t.status = 'succeeded'
-WHERE c.settled_minor > c.accrued_minor - c.reversed_minor AND chains.stage NOT IN ('undoing', 'parked')
+JOIN transfers AS t ON t.key = c.transfer_key AND t.status = 'succeeded' AND t.kind = 'booking'
+WHERE c.settled_minor > c.accrued_minor - c.reversed_minor AND NOT EXISTS (
+    SELECT 1 FROM settlement_lines AS l WHERE l.commission_id = c.id
+    HAVING sum(CASE l.sequence WHEN 0 THEN l.amount_minor ELSE -l.amount_minor END) = c.accrued_minor - c.reversed_minor
+  ) AND chains.stage NOT IN ('undoing', 'parked')
   AND t.finished_at <= :settled_before AND chains.updated_at <= :settled_before
 ORDER BY 1
 """)
@@ -164,41 +169,6 @@ FROM commissions AS c JOIN chains ON chains.chain_uid = c.chain_uid
 JOIN transfers AS t ON t.key = c.transfer_key AND t.status = 'succeeded'
 WHERE chains.stage = 'parked' AND chains.reason = 'disputed' AND c.settled_minor > 0 AND t.begun_at > chains.updated_at
 ORDER BY 1
-""")
-
-_STATEMENTS = text("""
-WITH lines AS (
-    SELECT settlement_id, sum(amount_minor) AS amount_minor FROM settlement_lines GROUP BY settlement_id
-)
-SELECT 'settlement ' || s.period || ' ' || s.reseller_id || ' ' || s.currency || ' (' || s.status || ')' AS place,
-    CASE s.status WHEN 'carried_over' THEN 'no transfer'
-        WHEN 'paid' THEN 'transfer and lines over ' || s.amount_minor ELSE 'paid, as its transfer is' END AS expected,
-    'transfer ' || coalesce(t.amount_minor || ' (' || t.status || ')', 'none') || ', lines '
-        || coalesce(lines.amount_minor, 0) AS found
-FROM settlements AS s LEFT JOIN lines ON lines.settlement_id = s.id LEFT JOIN transfers AS t ON t.settlement_id = s.id
-WHERE coalesce(t.finished_at, s.finished_at, s.claimed_at) <= :settled_before AND (
-    (s.status = 'paid' AND (t.status IS DISTINCT FROM 'succeeded' OR t.amount_minor <> s.amount_minor
-        OR t.reseller_id <> s.reseller_id OR t.currency <> s.currency
-        OR coalesce(lines.amount_minor, 0) <> s.amount_minor))
-    OR (s.status = 'carried_over' AND t.status IN ('started', 'succeeded'))
-    OR (s.status IN ('open', 'parked') AND t.status = 'succeeded'))
-ORDER BY 1
-""")
-_UNPAID = text("""
-SELECT 'settlement ' || s.period || ' ' || s.reseller_id || ' ' || s.currency AS place,
-    'paid, carried over or parked with a reason' AS expected, 'open since ' || s.claimed_at AS found
-FROM settlements AS s
-WHERE s.status = 'open' AND s.claimed_at <= CAST(:now AS timestamptz) - make_interval(secs => :unpaid_seconds)
-  AND NOT EXISTS (SELECT 1 FROM transfers AS t WHERE t.settlement_id = s.id AND t.status = 'succeeded')
-ORDER BY 1
-""")
-_TRANSFERS_AND_COMMISSIONS = text("""
-SELECT 'transfer ' || t.key AS place,
-    (t.amount_minor - t.reversed_minor) || ' for commissions' AS expected, coalesce(sum(c.settled_minor), 0) AS found
-FROM transfers AS t LEFT JOIN commissions AS c ON c.transfer_key = t.key
-WHERE t.status = 'succeeded' AND t.finished_at <= :settled_before
-GROUP BY t.key, t.amount_minor, t.reversed_minor
-HAVING coalesce(sum(c.settled_minor), 0) <> t.amount_minor - t.reversed_minor ORDER BY 1
 """)
 
 
@@ -267,7 +237,8 @@ async def i4_finished_or_waiting(connection: AsyncConnection, moment: Moment) ->
 async def i6_nothing_paid_on_refunds(connection: AsyncConnection, moment: Moment) -> list[Finding]:
     """No reseller holds more than he may keep of a refunded booking, and none was paid on a disputed one.
 
-    Chains that are being undone, or are parked in the middle of it, are I4's business.
+    What a booking's own transfer paid too much is taken back, or stands on his statements as a debt. Chains that are
+    being undone, or are parked in the middle of it, are I4's business.
     """
     take_back = "Reverse the transfer by the difference, or deduct it with the next settlement"
     checks = (
@@ -276,32 +247,6 @@ async def i6_nothing_paid_on_refunds(connection: AsyncConnection, moment: Moment
         (_PAID_WHILE_DISPUTED, "a commission was paid out on a disputed booking", take_back),
     )
     return await _all(connection, moment, "I6", checks)
-
-
-async def i7_settlements(connection: AsyncConnection, moment: Moment) -> list[Finding]:
-    """What a settlement says is what its lines sum to and what its transfer carried, or it was carried over."""
-    checks = (
-        (
-            _STATEMENTS,
-            "a settlement and its transfer differ",
-            "Compare both with the transfer at Stripe, then settle again",
-        ),
-        (
-            _TRANSFERS_AND_COMMISSIONS,
-            "a transfer and the commissions it pays differ",
-            "Compare with the transfer at Stripe",
-        ),
-    )
-    findings = await _all(connection, moment, "I7", checks)
-    return findings + await findings_of(
-        connection,
-        _UNPAID,
-        moment,
-        invariant="I7",
-        what="a settlement was never paid",
-        what_to_do="Run `billing settle --month` again",
-        unpaid_seconds=UNPAID_SECONDS,
-    )
 
 
 async def _all(

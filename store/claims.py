@@ -65,7 +65,7 @@ class ClaimRepository(StatementRepository):
         not named needs nobody. `issuer`: the platform as documents name it. IllegalMove: a supplement (`sequence` from
         2) of a closing that does not exist. KeyConflict: the closing exists with another boundary.
         """
-        given = {"period": period, "sequence": sequence}
+        given: dict[str, Any] = {"period": period, "sequence": sequence}
         await self._value(_ONE_AT_A_TIME, key=_LOCK_KEY)
         if sequence > 1 and await self.latest_sequence(period) < sequence - 1:
             raise IllegalMove(f"{period} was not closed {sequence - 1} times: there is nothing to supplement")
@@ -87,8 +87,9 @@ class ClaimRepository(StatementRepository):
             await self._post_vat(period, sequence)
         elif await self._value(_BOUNDARY, **given) != boundary:
             raise KeyConflict(f"{period} was closed with another boundary")
-        counts = (await self._connection.execute(_SUMMARY, given)).one()
-        return ClaimSummary(**given, is_new=is_new, **counts._mapping)
+        counts = await self._only(_SUMMARY, **given)
+        assert counts is not None
+        return ClaimSummary(period=period, sequence=sequence, is_new=is_new, **counts)
 
     async def preview(
         self, period: str, boundary: datetime, *, sequence: int | None = None, **terms: Any
@@ -110,22 +111,19 @@ class ClaimRepository(StatementRepository):
         """vat_input ← reseller for each statement, in pages."""
         after = 0
         while True:
-            result = await self._connection.execute(
-                _WITH_VAT, {"period": period, "sequence": sequence, "after": after, "page": _PAGE}
-            )
-            rows = result.all()
+            rows = await self._maps(_WITH_VAT, period=period, sequence=sequence, after=after, page=_PAGE)
             entries = [
                 commission_vat(
-                    statement_id=ids.statement_id(period, row.reseller_id, row.currency, sequence),
-                    reseller_id=row.reseller_id,
-                    currency=row.currency,
-                    credit_minor=row.vat_credit_minor,
-                    debit_minor=row.vat_debit_minor,
-                    effective_at=row.frozen_at,
+                    statement_id=ids.statement_id(period, row["reseller_id"], row["currency"], sequence),
+                    reseller_id=row["reseller_id"],
+                    currency=row["currency"],
+                    credit_minor=row["vat_credit_minor"],
+                    debit_minor=row["vat_debit_minor"],
+                    effective_at=row["frozen_at"],
                 )
                 for row in rows
             ]
             await LedgerRepository(self._connection).post(*(entry for entry in entries if entry is not None))
             if len(rows) < _PAGE:
                 return
-            after = rows[-1].id
+            after = rows[-1]["id"]

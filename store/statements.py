@@ -124,9 +124,9 @@ class StatementRepository(TransferRepository):
         """
         row = await self.row(settlement_id)
         given = {"id": settlement_id}
-        frozen = (await self._connection.execute(_FROZEN, given)).one()
-        neighbours = (await self._connection.execute(_NEIGHBOURS, given)).all()
-        named = [(n.is_before, ids.statement_id(n.period, n.reseller_id, n.currency, n.sequence)) for n in neighbours]
+        frozen = await self._only(_FROZEN, **given)
+        assert frozen is not None
+        named = [(one.pop("is_before"), ids.statement_id(**one)) for one in await self._maps(_NEIGHBOURS, **given)]
         return Statement(
             **{name: getattr(row, name) for name in Figures.model_fields},
             id=row.statement_id,
@@ -139,9 +139,9 @@ class StatementRepository(TransferRepository):
             lines=tuple(await self._rows(StatementLine, _STATEMENT_LINES, **given)),
             taxes=tuple(await self._rows(TaxLine, _TAXES, **given)),
             adjustments=tuple(await self._rows(Adjustment, _ADJUSTMENTS, **given)),
-            party=Party.model_validate(frozen.party),
-            issuer=frozen.issuer,
-            requested_by=frozen.requested_by,
+            party=Party.model_validate(frozen["party"]),
+            issuer=frozen["issuer"],
+            requested_by=frozen["requested_by"],
             needs_approval=row.needs_approval,
             approved_by=row.approved_by,
             status=row.status,

@@ -39,20 +39,21 @@ from store.schema import (
     word_column,
 )
 
-MOVABLE = (
-    "status",
-    "reason",
-    "detail",
-    "waiting_since",
-    "approved_by",
-    "approved_at",
-    "carried_by",
-    "brought_into",
-    "finished_at",
-)
-"""Columns of a statement that say what became of it. All others are frozen."""
-DECISION = ("status", "decided_by", "decided_at", "settlement_id")
-"""Columns of an adjustment that are set after it was asked for, each once."""
+FROZEN = {
+    "settlements": (
+        "status",
+        "reason",
+        "detail",
+        "waiting_since",
+        "approved_by",
+        "approved_at",
+        "carried_by",
+        "brought_into",
+        "finished_at",
+    ),
+    "adjustments": ("status", "decided_by", "decided_at", "settlement_id"),
+}
+"""Tables whose rows are never deleted, with the columns that may change: they say what became of it."""
 
 _BALANCE = (
     "opening_credit_minor + earned_minor + returned_minor + adjustment_credit_minor + vat_credit_minor"

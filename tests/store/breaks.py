@@ -150,32 +150,18 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
             " deadline_at = now() + interval '1 day', updated_at = now() - interval '1 day' WHERE chain_uid = 'own'",
         ],
     ),
-    "I7 a statement over another amount": (
+    "I7 a transfer over another amount": (
         "I7",
-        "settlement 2026-03 r-leaf EUR (paid)",
+        "statement S-2026-03-r-leaf-EUR-1 (paid)",
         [
-            "UPDATE settlements SET amount_minor = 2501 WHERE reseller_id = 'r-leaf'",
-        ],
-    ),
-    "I7 carried over and paid": (
-        "I7",
-        "settlement 2026-03 r-leaf EUR (carried_over)",
-        [
-            "UPDATE settlements SET status = 'carried_over' WHERE reseller_id = 'r-leaf'",
-        ],
-    ),
-    "I7 a transfer for nothing": (
-        "I7",
-        "transfer settlement:leaf",
-        [
-            "UPDATE commissions SET settled_minor = 0 WHERE transfer_key = 'settlement:leaf'",
+            "UPDATE transfers SET amount_minor = 3449 WHERE key = 'settlement:leaf'",
         ],
     ),
     "I7 never paid": (
         "I7",
-        "settlement 2026-03 r-mid EUR",
+        "statement S-2026-03-r-mid-EUR-1",
         [
-            "UPDATE settlements SET claimed_at = now() - interval '2 days' WHERE reseller_id = 'r-mid'",
+            "UPDATE settlements SET frozen_at = now() - interval '2 days' WHERE reseller_id = 'r-mid'",
         ],
     ),
     "I8 a changed posting": (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from domain import ledger
+from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import ParkReason, PayoutMode
 from domain.pricing import period_bounds
 from store import Store
@@ -82,8 +83,32 @@ async def paid(store: Store, row: SettlementRow) -> TransferRow:
     return done
 
 
+async def adjusted(
+    store: Store,
+    adjustment_id: str,
+    reseller_id: str,
+    amount_minor: int,
+    direction: AdjustmentDirection,
+    kind: AdjustmentKind = AdjustmentKind.CORRECTION,
+    currency: str = "EUR",
+) -> None:
+    """An adjustment that one person asked for and another approved."""
+    async with store.begin() as tx:
+        await tx.settlements.adjust(
+            adjustment_id,
+            reseller_id=reseller_id,
+            currency=currency,
+            amount_minor=amount_minor,
+            direction=direction,
+            kind=kind,
+            why="goodwill",
+            requested_by="ops-anna",
+        )
+        await tx.settlements.decide_adjustment(adjustment_id, "ops-bert", approved=True)
+
+
 async def explained(store: Store) -> None:
-    """Every account of the ledger is what commissions and statements explain, to the cent, and every statement adds up."""
+    """Every account of the ledger is what statements explain, to the cent, and every statement adds up."""
     async with store.begin() as tx:
         for one in await tx.settlements.account_balances():
             stated = one.unstated_credit_minor - one.unstated_debt_minor + one.unpaid_minor

@@ -54,7 +54,7 @@ def sound_statement() -> Statement:
         ("charge", "ch_back", 11_900, True, 199),
         ("refund", "re_back_1", 11_900, False, 0),
         ("transfer", "tr_own_r-leaf", 2_500, False, 0),
-        ("transfer", "tr_settled", 2_500, False, 0),
+        ("transfer", "tr_settled", 3_450, False, 0),
         ("payout", "po_1", 5_000, False, 0),
     )
 
@@ -77,7 +77,8 @@ async def sound_books(store: Store) -> None:
             await tx.money.mature(uid)
     await seed.pay_reseller(store, "own", "r-leaf")
     async with store.begin() as tx:
-        rows = await tx.settlements.claim("2026-03", period_bounds("2026-03")[1])
+        await tx.settlements.claim("2026-03", 1, period_bounds("2026-03")[1], requested_by="ops-anna")
+        rows = await tx.settlements.of("2026-03")
         leaf = next(row for row in rows if row.reseller_id == "r-leaf")
         transfer = await tx.settlements.begin(leaf.id, key="settlement:leaf", destination_account_id="acct_leaf")
         assert transfer is not None

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-from sqlalchemy import text
-
-from domain.effects import AdjustmentDirection, AdjustmentKind, AdjustmentStatus, CarryReason
-from domain.model import CommissionStatus, ParkReason
 from store import Store
-from store.rows import EffectStatus, IllegalMove, KeyConflict, NotSecondPerson, SettlementStatus, UnknownRow
+from store.rows import SettlementStatus
 from tests.store import seed
-from tests.store.closing import APRIL, begin, claim, explained, finish, matured, paid
+from tests.store.closing import claim, explained, matured
 
 OPEN, PARKED, PAID = SettlementStatus.OPEN, SettlementStatus.PARKED, SettlementStatus.PAID
 
