@@ -56,7 +56,8 @@ async def _part(world: World, name: str, progress: Shown) -> PartRun:
 def _told(problem: BaseException) -> str:
     while isinstance(problem, BaseExceptionGroup):
         problem = problem.exceptions[0]
-    return f"{type(problem).__name__}: {problem}"[:500]
+    first = (str(problem).splitlines() or [""])[0]
+    return f"{type(problem).__name__}: {first}"[:300]
 
 
 async def _all(env: Environment, sizes: Sizes, names: Sequence[str], progress: Shown) -> tuple[list[PartRun], World]:

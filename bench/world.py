@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,9 @@ WISHES = replace(
         "LOG_LEVEL": "ERROR",
     },
 )
+
+PATIENCE_SECONDS = 180.0
+LOOK_AGAIN_SECONDS = 0.1
 
 _PLANTED_AT_ONCE = 1_000
 
@@ -115,6 +119,15 @@ class World:
         async with self.store.begin() as tx:
             found = (await tx.connection.execute(text(statement), parameters)).scalar_one()
         return int(found)
+
+    async def until_none(self, statement: str, *, patience_seconds: float = PATIENCE_SECONDS) -> float:
+        """Waits until this query counts nothing any more; the seconds it took. Raises TimeoutError."""
+        begun = time.perf_counter()
+        while left := await self.count(statement):
+            if time.perf_counter() - begun > patience_seconds:
+                raise TimeoutError(f"after {patience_seconds:.0f} s still {left}: {statement}")
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        return time.perf_counter() - begun
 
 
 @asynccontextmanager
