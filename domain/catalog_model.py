@@ -74,7 +74,7 @@ class CatalogReseller(Frozen):
     tax_status_proof: Line | None = None
     """Where the proof of it is kept: a document's number, not its content."""
     country: Country = "DE"
-    vat_id: str | None = None
+    vat_id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)] | None = None
     """None: he has none, also where one is stored."""
     minimum_payouts: dict[Currency, Annotated[AmountMinor, Strict()]] | None = None
     """Smallest payout by currency, in minor units; `{}`: any amount is paid."""

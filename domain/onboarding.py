@@ -1,8 +1,13 @@
-"""Where a reseller's onboarding stands, and why it waits for a person."""
+"""Where a reseller's onboarding stands, why it waits for a person, and what his documents need to know of him."""
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
+
+from domain.catalog_model import CatalogReseller
+from domain.tax import EU_COUNTRIES
+from domain.vat_id import problem_of
 
 
 class OnboardingStatus(StrEnum):
@@ -52,3 +57,28 @@ class LinkCause(StrEnum):
     """A person asked for one."""
     RENEWED = "renewed"
     """The reseller opened one that was spent."""
+
+
+def missing_of(reseller: CatalogReseller, today: date) -> tuple[str, ...]:
+    """What has to be added or corrected before a credit note can name this reseller; empty: nothing.
+
+    Sentences without personal data. A credit note needs the reseller's address (§ 14 (4) no. 1 UStG), his tax number,
+    for which this pipeline takes the VAT id (no. 2), and his tax status, which decides its VAT: so the status needs a
+    day and a proof. A small business, and one outside the EU, may have no VAT id.
+    """
+    found = []
+    if reseller.address is None:
+        found.append("the postal address is missing")
+    if reseller.tax_status_from is None:
+        found.append("tax_status_from is missing: the day from which his tax status is shown to hold")
+    elif reseller.tax_status_from > today:
+        found.append(f"tax_status_from is {reseller.tax_status_from.isoformat()}: his tax status does not hold yet")
+    if reseller.tax_status_proof is None:
+        found.append("tax_status_proof is missing: where the proof of his tax status is kept")
+    if reseller.vat_id is not None:
+        problem = problem_of(reseller.vat_id, reseller.country)
+        if problem is not None:
+            found.append(f"vat_id: {problem}")
+    elif not reseller.small_business and reseller.country in EU_COUNTRIES:
+        found.append("vat_id is missing: only a small business needs none")
+    return tuple(found)

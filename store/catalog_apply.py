@@ -11,6 +11,7 @@ from sqlalchemy import text
 from domain.catalog import Catalog, CatalogCustomer, CatalogReseller, Mappings
 from domain.commission import Agreement, check_ceiling
 from domain.pricing import PriceBook
+from store.log import LogRepository
 from store.repository import Repository
 from store.rows import CatalogRefused
 from store.tables_catalog import MappingKind
@@ -88,6 +89,11 @@ _SAVE_AGREEMENT = text("""
 INSERT INTO agreements (reseller_id, version, effective_from, currency, ceiling_bps, own, override)
 VALUES (:reseller_id, :version, :effective_from, :currency, :ceiling_bps, CAST(:own AS jsonb), CAST(:override AS jsonb))
 """)
+_COPY_AGREEMENTS = text("""
+INSERT INTO agreements (reseller_id, version, effective_from, currency, ceiling_bps, own, override)
+SELECT :id, version, effective_from, currency, ceiling_bps, own, override FROM agreements
+WHERE reseller_id = :model AND NOT EXISTS (SELECT 1 FROM agreements WHERE reseller_id = :id)
+""")
 _TREE = text("SELECT id, parent_id FROM resellers")
 
 
@@ -111,6 +117,27 @@ class CatalogApplication(Repository):
         await self._execute(
             _WRITTEN, source_sha=source_sha, applied_by=applied_by, changes=json.dumps(changes, ensure_ascii=False)
         )
+        return changes
+
+    async def save_resellers(
+        self, resellers: Sequence[CatalogReseller], agreement_like: Mapping[str, str], saved_by: str
+    ) -> dict[str, list[str]]:
+        """See `ResellerRepository.save`."""
+        await self._connection.execute(_ONE_AT_A_TIME)
+        changes: dict[str, list[str]] = {}
+        log = LogRepository(self._connection)
+        async with self._connection.begin_nested():
+            for reseller in resellers:
+                told = await self._party("reseller", reseller.id, _reseller_fields(reseller))
+                model = agreement_like.get(reseller.id)
+                if model is not None and await self._execute(_COPY_AGREEMENTS, id=reseller.id, model=model):
+                    told.append(f"reseller {reseller.id}: agreement like {model}")
+                if told:
+                    changes[reseller.id] = [line.removeprefix(f"reseller {reseller.id}: ") for line in told]
+                    details = {"changes": changes[reseller.id]}
+                    await log.write(saved_by, "master_data", f"reseller:{reseller.id}", "", details)
+            if changes:
+                await self._check()
         return changes
 
     async def _party(self, kind: str, party_id: str, fields: dict[str, Any]) -> list[str]:
@@ -198,14 +225,16 @@ class CatalogApplication(Repository):
         found = await self._connection.execute(_TREE)
         parents: dict[str, str | None] = {row.id: row.parent_id for row in found}
         rows = (await self._connection.execute(_AGREEMENT_VERSIONS)).mappings()
-        agreements = [agreement_of(dict(row)) for row in rows]
+        agreements: dict[str, list[Agreement]] = {}
+        for row in rows:
+            agreements.setdefault(row["reseller_id"], []).append(agreement_of(dict(row)))
         errors: list[str] = []
         for reseller_id in sorted(parents):
             path = _path(reseller_id, parents)
             if path is None:
                 errors.append(f"reseller {reseller_id}: the resellers above him form a circle")
                 continue
-            concerned = [one for one in agreements if one.reseller_id in path]
+            concerned = [one for above in path for one in agreements.get(above, ())]
             for at in sorted({one.effective_from for one in concerned}):
                 in_force = _in_force(path, [one for one in concerned if one.effective_from <= at])
                 if in_force is not None:

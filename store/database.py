@@ -28,6 +28,7 @@ from store.ledger import LedgerRepository
 from store.log import LogRepository
 from store.money import MoneyRepository
 from store.repository import driver_of, raised
+from store.resellers import ResellerRepository
 from store.settlements import SettlementRepository
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -52,6 +53,10 @@ class Tx:
     @cached_property
     def catalog(self) -> CatalogRepository:
         return CatalogRepository(self.connection)
+
+    @cached_property
+    def resellers(self) -> ResellerRepository:
+        return ResellerRepository(self.connection)
 
     @cached_property
     def chains(self) -> ChainRepository:
