@@ -20,6 +20,7 @@ from celery import Celery, chain, signals
 
 from bench.peers.service import start_process, stop_processes
 from bench.peers.steps import Price, Steps
+from bench.peers.waiting import Waiting
 from bench.subjects import Absent
 from local import ports
 from local.environment import Environment
@@ -119,7 +120,7 @@ class CeleryChain:
 
     def __init__(self, env: Environment) -> None:
         self._env = env
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting = Waiting()
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -140,10 +141,11 @@ class CeleryChain:
         self._polling = asyncio.create_task(self._poll())
 
     async def chain(self, uid: str) -> None:
+        if self._polling is None or self._polling.done():
+            raise RuntimeError("not started, or Redis does not answer")
         tasks = [read_booking.s(uid), quote.s(), bill.s(), charge.s(), accrue.s(), mature.s(), close.s()]
         sent = chain(*tasks).apply_async()
-        ended = self._waiting[sent.id] = asyncio.get_running_loop().create_future()
-        await ended
+        await self._waiting.ask(sent.id)
 
     async def stop(self) -> None:
         if self._polling is not None:
@@ -153,19 +155,16 @@ class CeleryChain:
     async def _poll(self) -> None:
         """What `AsyncResult.get` would do in a thread for each chain, in one request for all of them."""
         backend: Any = app.backend
-        while True:
-            waiting = list(self._waiting)
-            keys = [backend.get_key_for_task(task) for task in waiting]
-            for task, found in zip(waiting, backend.mget(keys) if keys else [], strict=False):
-                if found is not None:
-                    self._settle(task, backend.decode_result(found))
-            await asyncio.sleep(RESULT_POLL_SECONDS)
-
-    def _settle(self, task: str, result: dict[str, Any]) -> None:
-        ended = self._waiting.pop(task)
-        if ended.cancelled():
-            return
-        if result["status"] == "SUCCESS":
-            ended.set_result(None)
-        else:
-            ended.set_exception(RuntimeError(f"{result['status']}: {result['result']}"))
+        try:
+            while True:
+                await self._waiting.until_asked()
+                asked = self._waiting.keys
+                found = backend.mget([backend.get_key_for_task(task) for task in asked])
+                for task, stored in zip(asked, found, strict=True):
+                    if stored is not None:
+                        result = backend.decode_result(stored)
+                        failed = result["status"] != "SUCCESS"
+                        self._waiting.answer(task, f"{result['status']}: {result['result']}" if failed else "")
+                await asyncio.sleep(RESULT_POLL_SECONDS)
+        finally:
+            self._waiting.answer_all("nobody waits for results any more")

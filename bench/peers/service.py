@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
+from bench.peers.waiting import Waiting
 from bench.subjects import Absent
 from local import ports
 from local.environment import ROOT, Environment
@@ -49,34 +50,57 @@ async def stop_processes(env: Environment, names: Sequence[str]) -> None:
 
 
 class Service:
-    """The benchmark's end of `python -m MODULE PORT`, which runs chains by `serve`."""
+    """The benchmark's end of `python -m MODULE PORT`, which runs chains by `serve`; as many processes as are wanted."""
 
-    def __init__(self, env: Environment, module: str) -> None:
-        self._env = env
-        self._module = module
-        self._name = "peer-" + module.rpartition(".")[2].replace("_", "-")
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+    def __init__(self, env: Environment, module: str, count: int = 1) -> None:
+        stem = "peer-" + module.rpartition(".")[2].replace("_", "-")
+        self._lines = [_Line(env, module, f"{stem}-{number}") for number in range(1, count + 1)]
 
     @property
     def processes(self) -> Sequence[str]:
-        """Its name in the environment's tree."""
-        return [self._name]
+        """Their names in the environment's tree."""
+        return [line.name for line in self._lines]
 
     async def start(self) -> None:
-        """Returns when it takes chains. Raises Absent with the end of its log where it does not come up."""
-        port = ports.choose(0, what=self._name)
+        """Returns when all take chains. Raises Absent with the end of the log of one that does not come up."""
+        for line in self._lines:
+            await line.start()
+
+    async def chain(self, uid: str) -> None:
+        """On the process with the fewest. Raises RuntimeError with the peer's error, and where it died meanwhile."""
+        await min(self._lines, key=lambda line: line.busy).chain(uid)
+
+    async def stop(self) -> None:
+        for line in self._lines:
+            await line.stop()
+
+
+class _Line:
+    """One process and the connection to it."""
+
+    def __init__(self, env: Environment, module: str, name: str) -> None:
+        self._env = env
+        self._module = module
+        self.name = name
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting = Waiting()
+
+    @property
+    def busy(self) -> int:
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        port = ports.choose(0, what=self.name)
         command = [sys.executable, "-m", self._module, str(port)]
-        await start_process(self._env, self._name, command, ready=listens(port))
+        await start_process(self._env, self.name, command, ready=listens(port))
         reader, self._writer = await asyncio.open_connection(ports.LOOPBACK, port)
         self._reading = asyncio.create_task(self._read(reader))
 
     async def chain(self, uid: str) -> None:
-        """Raises RuntimeError with the peer's error, and where the peer died meanwhile."""
         if self._writer is None or self._reading is None or self._reading.done():
-            raise RuntimeError(f"{self._name} does not run")
-        ended = self._waiting[uid] = asyncio.get_running_loop().create_future()
+            raise RuntimeError(f"{self.name} does not run")
+        ended = self._waiting.ask(uid)
         self._writer.write(f"{uid}\n".encode())
         await ended
 
@@ -85,24 +109,14 @@ class Service:
             self._writer.close()
         if self._reading is not None:
             await self._reading
-        await stop_processes(self._env, self.processes)
+        await stop_processes(self._env, [self.name])
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
             while line := (await reader.readline()).decode().rstrip("\n"):
                 uid, _, error = line.partition("\t")
-                self._settle(uid, error)
-        for uid in list(self._waiting):
-            self._settle(uid, f"{self._name} ended before the chain")
-
-    def _settle(self, uid: str, error: str) -> None:
-        ended = self._waiting.pop(uid)
-        if ended.cancelled():
-            return
-        if error:
-            ended.set_exception(RuntimeError(f"{uid}: {error}"))
-        else:
-            ended.set_result(None)
+                self._waiting.answer(uid, error)
+        self._waiting.answer_all(f"{self.name} ended before the chain")
 
 
 async def serve(run: Callable[[str], Awaitable[object]]) -> None:

@@ -21,7 +21,7 @@ from gateways.stripe import StripeGateway
 from settings import Settings
 from store import Store
 
-CONNECTIONS = 10
+CONNECTIONS = 8
 """Of one peer to the database. More do not help on two cores, and all together must stay below the server's 100."""
 
 Input = TypeVar("Input")
