@@ -37,6 +37,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_ignore_result=True,
+    task_store_errors_even_if_ignored=True,  # or nobody would hear of a chain that ends early
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
