@@ -13,12 +13,52 @@ from temporalio.service import RPCError
 from domain import ids
 from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.pricing import period_bounds
+from settings import Settings
 from starter.orders import UPDATE_TIMEOUT, OrderRefused, Orders, explained, refused
+from store.database import Store
 from store.rows import SettlementRow
 from workflows.adjustment import AdjustmentWorkflow
 from workflows.booking import chain_options
 from workflows.models import AdjustmentOrder, OperatorOrder, SettlementInput, SettlementState
 from workflows.settlement import SettlementWorkflow, settlement_terms
+
+
+async def preview(store: Store, settings: Settings, period: str, *, supplement: bool = False) -> list[SettlementRow]:
+    """The statements that `settle` would freeze now; those of a month that is closed already, as they are.
+
+    Writes nothing and needs no Temporal. Raises OrderRefused.
+    """
+    terms = _closing(settings, period, "preview").terms
+    sequence = await _next_supplement(store, period) if supplement else 1
+    async with store.begin() as tx:
+        return await tx.settlements.preview(
+            period,
+            period_bounds(period)[1],
+            sequence=sequence,
+            requested_by="preview",
+            negative_months=terms.negative_months,
+            approval_from_minor=terms.approval_from_minor,
+            issuer=settings.document_issuer,
+        )
+
+
+def _closing(settings: Settings, period: str, requested_by: str) -> SettlementInput:
+    options, terms = chain_options(settings), settlement_terms(settings)
+    try:
+        return SettlementInput(period=period, requested_by=requested_by, options=options, terms=terms)
+    except ValidationError as error:
+        wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+        raise OrderRefused(f"{wrong}: a month is written YYYY-MM, and somebody has to order it") from error
+
+
+async def _next_supplement(store: Store, period: str) -> int:
+    """The newest closing's number while it has open statements and is a supplement, or the next one."""
+    async with store.begin() as tx:
+        newest = await tx.settlements.latest_sequence(period)
+        if newest == 0:
+            raise OrderRefused(f"{period} is not closed yet: close it first, a supplement comes after that")
+        unfinished = newest > 1 and (await tx.settlements.progress(period, newest)).open > 0
+    return newest if unfinished else newest + 1
 
 
 class SettlementOrders(Orders):
@@ -36,9 +76,9 @@ class SettlementOrders(Orders):
         what came later than the month's closing; one that is not finished yet goes on instead of a new one. Who ordered
         it is recorded by the run.
         """
-        start = self._closing(period, requested_by)
+        start = _closing(self._settings, period, requested_by)
         if supplement:
-            start = start.model_copy(update={"sequence": await self._next_supplement(period)})
+            start = start.model_copy(update={"sequence": await _next_supplement(self._store, period)})
         workflow_id = ids.settlement_workflow(period, start.sequence)
         await self._client.start_workflow(
             SettlementWorkflow.run,
@@ -53,19 +93,8 @@ class SettlementOrders(Orders):
         return workflow_id
 
     async def preview(self, period: str, *, supplement: bool = False) -> list[SettlementRow]:
-        """The statements that `settle` would freeze now. Writes nothing."""
-        terms = self._closing(period, "preview").terms
-        sequence = await self._next_supplement(period) if supplement else 1
-        async with self._store.begin() as tx:
-            return await tx.settlements.preview(
-                period,
-                period_bounds(period)[1],
-                sequence=sequence,
-                requested_by="preview",
-                negative_months=terms.negative_months,
-                approval_from_minor=terms.approval_from_minor,
-                issuer=self._settings.document_issuer,
-            )
+        """The module's `preview`."""
+        return await preview(self._store, self._settings, period, supplement=supplement)
 
     async def closing_state(self, period: str, sequence: int = 1) -> SettlementState:
         """How far a closing is, by its own account."""
@@ -82,23 +111,6 @@ class SettlementOrders(Orders):
 
     async def resume_settlement(self, period: str, order: OperatorOrder, sequence: int = 1) -> str:
         return await self._update([self._checked(ids.settlement_workflow, period, sequence)], "resume", order)
-
-    def _closing(self, period: str, requested_by: str) -> SettlementInput:
-        options, terms = chain_options(self._settings), settlement_terms(self._settings)
-        try:
-            return SettlementInput(period=period, requested_by=requested_by, options=options, terms=terms)
-        except ValidationError as error:
-            wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors())
-            raise OrderRefused(f"{wrong}: a month is written YYYY-MM, and somebody has to order it") from error
-
-    async def _next_supplement(self, period: str) -> int:
-        """The newest closing's number while it has open statements and is a supplement, or the next one."""
-        async with self._store.begin() as tx:
-            newest = await tx.settlements.latest_sequence(period)
-            if newest == 0:
-                raise OrderRefused(f"{period} is not closed yet: close it first, a supplement comes after that")
-            unfinished = newest > 1 and (await tx.settlements.progress(period, newest)).open > 0
-        return newest if unfinished else newest + 1
 
     # --- one reseller's statement ---
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from domain import ids
 from domain.chain import ChainOutcome, ChainStage
+from domain.effects import AdjustmentDirection
 from domain.model import ParkReason
+from starter.settlement_news import ACCOUNT_CHANGED
+from store.rows import SettlementStatus
 from tests.support.desk import ORDER, Desk, ago, ahead, eventually
+from tests.support.month import account_in, balance_of, ended, operator_with, settle, until_status
+from tests.support.month import matured as matured_at
+from workflows.models import OperatorOrder
 
 Story = Callable[[Desk], Awaitable[str]]
 """Lives a story to its end and returns the id of the workflow to record."""
+
+
+SECOND = OperatorOrder(who="ops-bernd", why="looked at it")
+
+
+async def matured_of(desk: Desk, event_type_id: int, period: str) -> str:
+    return await matured_at(desk, event_type_id, datetime.fromisoformat(f"{period}-10T12:00:00+00:00"))
 
 
 async def matured(desk: Desk) -> str:
@@ -129,6 +143,66 @@ async def reseller_parked_and_settled(desk: Desk) -> str:
     return workflow_id
 
 
+async def waited_for_the_balance(desk: Desk) -> str:
+    """Approved by a second person, retried by one while the balance is too low, late, and paid in the end."""
+    await matured_of(desk, 163, "2020-02")
+    operator = operator_with(
+        desk,
+        settlement_approval_from_minor="EUR=1000",
+        settlement_balance_retry_seconds=1.0,
+        settlement_balance_patience_seconds=0.5,
+    )
+    workflow_id = ids.reseller_settlement_workflow("2020-02", "r-five-3", "EUR")
+    async with balance_of(desk, 1_000):
+        await settle(desk, "2020-02", operator=operator)
+        await operator.approve_settlement("2020-02", "r-five-3", "EUR", SECOND)
+        await until_status(desk, "2020-02", "r-five-3", SettlementStatus.WAITING)
+        await operator.retry_settlement("2020-02", "r-five-3", "EUR", ORDER)
+        await asyncio.sleep(2.5)
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
+async def carried_over(desk: Desk) -> str:
+    await matured_of(desk, 161, "2020-03")
+    workflow_id = ids.reseller_settlement_workflow("2020-03", "r-five-1", "EUR")
+    async with account_in(desk, "r-five-1", "restricted"):
+        await settle(desk, "2020-03")
+        await desk.client.get_workflow_handle(workflow_id).signal(ACCOUNT_CHANGED)
+        await asyncio.sleep(0.5)
+        await desk.operator.carry_over("2020-03", "r-five-1", "EUR", ORDER)
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
+async def paused_and_settled(desk: Desk) -> str:
+    """A supplement that is paused in the middle, with a reseller that is handed over."""
+    await asyncio.gather(*(matured_of(desk, event_type_id, "2020-04") for event_type_id in (161, 162)))
+    await settle(desk, "2020-04")
+    await asyncio.gather(*(matured_of(desk, event_type_id, "2020-04") for event_type_id in (161, 164, 165)))
+    hold = await desk.stripe.fault("slow", method="GET", path="/v1/balance$", delay_seconds=1.0, times=3)
+    async with account_in(desk, "r-five-4", "restricted"):
+        workflow_id = await desk.operator.settle("2020-04", "ops-anna", supplement=True)
+
+        async def under_way() -> bool:
+            return await desk.stripe.hits(hold) > 0
+
+        await eventually(under_way, "the first payments")
+        await desk.operator.pause_settlement("2020-04", SECOND, 2)
+        await desk.operator.resume_settlement("2020-04", ORDER, 2)
+        await ended(desk, workflow_id)
+    await desk.operator.retry_settlement("2020-04", "r-five-4", "EUR", ORDER, 2)
+    return workflow_id
+
+
+async def adjustment_approved(desk: Desk) -> str:
+    adjustment_id, _ = await desk.operator.adjust("r-five-1", "EUR", 1_250, AdjustmentDirection.CREDIT, ORDER)
+    await desk.operator.decide_adjustment(adjustment_id, SECOND)
+    workflow_id = ids.adjustment_workflow(adjustment_id)
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
 STORIES: tuple[Story, ...] = (
     matured,
     paid,
@@ -142,4 +216,8 @@ STORIES: tuple[Story, ...] = (
     undone_after_the_end,
     settled,
     reseller_parked_and_settled,
+    waited_for_the_balance,
+    carried_over,
+    paused_and_settled,
+    adjustment_approved,
 )
