@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.progress import Shown
-from bench.report import Figure, PartRun, machine, render, versions
+from bench.report import Figure, PartRun, between, machine, middle, render, versions
 from bench.world import QUICK, WISHES, Sizes, World, opened
 from local.environment import Environment
 
@@ -85,22 +84,24 @@ def main() -> int:
         progress = stack.enter_context(Shown(console))
         env = stack.enter_context(Environment(Path(folder), WISHES, say=progress.say))
         progress.part("start")
-        before = os.getloadavg()[0]
         env.start()
         runs, world = asyncio.run(_all(env, sizes, names, progress))
-    report = _report(runs, world, before)
+    report = _report(runs, world)
     console.print(report, markup=False)
     if not arguments.quick and not arguments.only:
         RESULTS.write_text(report)
     return int(any(one.error for one in runs))
 
 
-def _report(runs: Sequence[PartRun], world: World, load_before: float) -> str:
-    sizes = world.sizes
+def _report(runs: Sequence[PartRun], world: World) -> str:
+    sizes, strangers = world.sizes, world.strangers_cores
+    quiet = (
+        f"{middle(strangers, 2)} ({between(strangers, 2)}) cores were busy with something else" if strangers else "?"
+    )
     settings = {
         "with": versions(),
         "rounds": f"{sizes.rounds}, interleaved, after a warm-up; the value is their median",
-        "load of the machine before": f"{load_before:.1f} (1 minute); above 0.5 somebody else was measured as well",
+        "quiet": f"{quiet}; from a tenth of a core on, somebody else was measured as well",
         "servers": "one PostgreSQL with fsync on, one Temporal on SQLite files (WAL, synchronous NORMAL), "
         "the stand-ins for Stripe and Cal.com",
     }

@@ -101,6 +101,7 @@ async def _measured(world: World, subject: Subject, number: int) -> Round:
     meter = CpuMeter(world.env.tree)
     seconds = await in_flight(subject, busy, sizes.in_flight)
     spent = {kind: cpu_seconds * 1_000 / chains for kind, cpu_seconds in meter.used().items()}
+    world.strangers_cores.append(meter.strangers() / seconds)
     laps = await laps_ms(subject, single)
     if subject is world.ours:
         world.worker_chains += chains + lone

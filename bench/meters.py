@@ -55,6 +55,7 @@ class CpuMeter:
 
     def __init__(self, tree: ProcessTree) -> None:
         self._tree = tree
+        self._machine_before = _busy_seconds()
         self._before = self._now()
 
     def used(self) -> Mapping[str, float]:
@@ -64,6 +65,10 @@ class CpuMeter:
             spent[kind_of(name)] += max(0.0, seconds - self._before.get((name, pid), 0.0))
         return spent
 
+    def strangers(self) -> float:
+        """CPU seconds of everything else on the machine meanwhile: a figure taken beside much of it says little."""
+        return max(0.0, _busy_seconds() - self._machine_before - sum(self.used().values()))
+
     def _now(self) -> dict[tuple[str, int], float]:
         found = {(DRIVER, os.getpid()): sum(os.times()[:2])}
         for name in self._tree.names:
@@ -71,6 +76,13 @@ class CpuMeter:
             if process is not None:
                 found[name, process.pid] = cpu_seconds(process.pid)
         return found
+
+
+def _busy_seconds() -> float:
+    """CPU seconds of the whole machine since it started, what its host took from it (steal) included."""
+    times = psutil.cpu_times()
+    kinds = ("user", "nice", "system", "irq", "softirq", "steal")
+    return float(sum(getattr(times, kind, 0.0) for kind in kinds))
 
 
 def shares(spent: Mapping[str, float], wall_seconds: float) -> str:

@@ -129,14 +129,18 @@ def render(
         ),
     ]
     for table in tables:
-        lines += ["", f"## {table.title}", ""]
-        lines += [table.text, ""] if table.text else []
-        lines += _rows(table.columns, table.rows, table.right)
+        lines += ["", *render_table(table)]
     total = sum(run.seconds for run in runs)
     took = ", ".join(f"{run.name} {run.seconds:.0f} s" for run in runs)
     lines += ["", "## How long it took, and with what", "", f"{total:.0f} s: {took}.", ""]
     lines += [f"- {name}: {value}" for name, value in settings.items()]
     return "\n".join([*lines, ""])
+
+
+def render_table(table: Table) -> list[str]:
+    """The lines of one table with its title."""
+    text = [table.text, ""] if table.text else []
+    return [f"## {table.title}", "", *text, *_rows(table.columns, table.rows, table.right)]
 
 
 def _failure(run: PartRun) -> list[Figure]:

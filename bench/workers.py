@@ -54,6 +54,7 @@ async def _measured(world: World, number: int, count: int) -> tuple[float, Mappi
     meter, begun = CpuMeter(world.env.tree), time.perf_counter()
     await in_flight(world.ours, busy, most)
     seconds = time.perf_counter() - begun
+    world.strangers_cores.append(meter.strangers() / seconds)
     world.worker_chains += (len(warm) + len(busy)) // count
     return chains / seconds, {kind: spent / seconds for kind, spent in meter.used().items()}
 

@@ -86,6 +86,8 @@ class World:
     """What the last busy round of ours reached with one worker; 0 before."""
     worker_chains: int = 0
     """Chains that ended on the first worker since it started."""
+    strangers_cores: list[float] = field(default_factory=list)
+    """How many cores everything else on the machine kept busy, in each busy round."""
     rss_mib_after: dict[int, float] = field(default_factory=dict)
     """Memory of the first worker after so many thousand chains, and such."""
 

@@ -1,0 +1,155 @@
+"""Thousands of chains that sleep through their hold at once: what that costs, and whether all wake and finish.
+
+A hold's length costs nothing in Temporal: the timer is a row with a moment, for a minute as for a month. So all holds
+end at one moment some minutes ahead, which is the hardest case, because all wake at once. The worker's cache holds
+fewer chains than sleep (`worker_max_cached_workflows`): most wake by replaying their history, as they would after a
+month.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from bench.memory import fill
+from bench.meters import CpuMeter
+from bench.progress import Shown
+from bench.report import Figure, Table
+from bench.world import HOLD, World
+
+AT_A_TIME = 64
+"""Chains that have not fallen asleep yet."""
+SPARE = 1.35
+"""How much longer than at the speed of whole chains they may take to fall asleep, though that is less work."""
+WATCH_SECONDS = 20.0
+SETTLE_SECONDS = 3.0
+LEAST_WATCHED_SECONDS = 3.0
+MOST_CPU_PERCENT = 2.0
+"""Of one core. An idle worker's polls take as much."""
+MOST_KIB = 40.0
+"""Of the worker's memory for each sleeping chain."""
+
+_ASLEEP = "SELECT count(*) FROM chains WHERE chain_uid LIKE 'sleep-%' AND stage = 'hold' AND outcome IS NULL"
+_NOT_MATURED = "SELECT count(*) FROM chains WHERE chain_uid LIKE 'sleep-%' AND outcome IS DISTINCT FROM 'matured'"
+_RUNNING = "WorkflowType = 'BookingWorkflow' AND ExecutionStatus = 'Running'"
+
+
+@dataclass(frozen=True)
+class Asleep:
+    """What was seen while all slept."""
+
+    watched_seconds: float
+    cpu_percent: dict[str, float]
+    """Of one core, by kind of process."""
+    rss_mib: float
+
+
+async def run(world: World, progress: Shown) -> list[Figure]:
+    await fill(world, world.sizes.memory_from, progress)
+    before = await _watched(world, 3.0)
+    count = world.sizes.sleepers
+    wakes_at = time.time() + count / world.chains_per_second * SPARE + WATCH_SECONDS + SETTLE_SECONDS + 5
+    uids = [f"sleep-{index}" for index in range(count)]
+    await world.plant(uids, end=datetime.fromtimestamp(wakes_at, UTC) - HOLD)
+    begun = time.monotonic()
+    await _fall_asleep(world, uids, wakes_at, progress)
+    spare = wakes_at - time.time()
+    progress.say(f"{count:,} asleep after {time.monotonic() - begun:.0f} s, {spare:.0f} s before they wake")
+    asleep = await _watched(world, min(WATCH_SECONDS, spare - 2 * SETTLE_SECONDS))
+    await asyncio.sleep(max(0.0, wakes_at - time.time()))
+    took = await _until_finished(world, progress)
+    world.worker_chains += count
+    world.rss_mib_after[world.worker_chains] = world.worker_rss_mib()
+    world.tables.append(_table(before, asleep))
+    return _figures(world, before, asleep, took)
+
+
+async def _fall_asleep(world: World, uids: Sequence[str], wakes_at: float, progress: Shown) -> None:
+    """Returns when all sleep. Raises RuntimeError where the first would wake before the last sleeps."""
+    started = 0
+    while (asleep := await world.count(_ASLEEP)) < len(uids):
+        progress.step("falling asleep", asleep, len(uids))
+        if wakes_at - time.time() < LEAST_WATCHED_SECONDS + 2 * SETTLE_SECONDS:
+            raise RuntimeError(f"only {asleep} of {len(uids)} chains slept in time: the machine was slower than before")
+        more = uids[started : asleep + AT_A_TIME]
+        started += len(more)
+        await asyncio.gather(*(world.ours.begin(uid) for uid in more))
+        await asyncio.sleep(0.05)
+
+
+async def _watched(world: World, seconds: float) -> Asleep:
+    """What the processes take while nothing is to be done."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    meter, begun = CpuMeter(world.env.tree), time.monotonic()
+    await asyncio.sleep(seconds)
+    watched = time.monotonic() - begun
+    used = {kind: spent / watched * 100 for kind, spent in meter.used().items()}
+    return Asleep(watched, used, world.worker_rss_mib())
+
+
+async def _until_finished(world: World, progress: Shown) -> float:
+    """Seconds from the moment of waking to the last chain's end, in the database and at Temporal."""
+    begun = time.monotonic()
+    count = world.sizes.sleepers
+    patience_seconds = 60 + 5 * count / world.chains_per_second
+    while left := await world.count(_NOT_MATURED):
+        progress.step("awake and finished", count - left, count)
+        if time.monotonic() - begun > patience_seconds:
+            raise TimeoutError(f"{left} of {count} chains have not finished {patience_seconds:.0f} s after they woke")
+        await asyncio.sleep(0.2)
+    took = time.monotonic() - begun
+    while running := (await world.client.count_workflows(_RUNNING)).count:
+        if time.monotonic() - begun > patience_seconds:
+            raise TimeoutError(f"{running} workflows still run, though their chains have ended")
+        await asyncio.sleep(0.2)
+    return took
+
+
+def _table(before: Asleep, asleep: Asleep) -> Table:
+    kinds = ("worker", "Temporal", "PostgreSQL", "stand-ins")
+    rows = [
+        (what, f"{seen.rss_mib:.0f}", *(f"{seen.cpu_percent.get(kind, 0.0):.1f}" for kind in kinds))
+        for what, seen in (("nothing to do", before), ("all asleep", asleep))
+    ]
+    return Table(
+        "Sleeping chains: CPU in percent of one core",
+        ("", "worker's memory, MiB", *kinds),
+        rows,
+        frozenset({"worker's memory, MiB", *kinds}),
+        "The worker keeps as many chains in memory as its cache has places, asleep or not; the others are a row each.",
+    )
+
+
+def _figures(world: World, before: Asleep, asleep: Asleep, took: float) -> list[Figure]:
+    count = world.sizes.sleepers
+    percent, without = asleep.cpu_percent.get("worker", 0.0), before.cpu_percent.get("worker", 0.0)
+    grown_mib = asleep.rss_mib - before.rss_mib
+    each_kib = grown_mib * 1024 / count
+    longer = timedelta(seconds=round(took))
+    return [
+        Figure(
+            f"worker CPU, {count:,} chains asleep",
+            f"{percent:.1f} %",
+            target=f"≤ {MOST_CPU_PERCENT:g} %",
+            met=percent <= MOST_CPU_PERCENT,
+            note=f"of one core, over {asleep.watched_seconds:.0f} s; {without:.1f} % without",
+        ),
+        Figure(
+            "worker memory for each",
+            f"{each_kib:.0f} KiB",
+            target=f"≤ {MOST_KIB:g} KiB",
+            met=each_kib <= MOST_KIB,
+            note=f"{asleep.rss_mib:.0f} MiB, {before.rss_mib:.0f} MiB without; the cache keeps "
+            f"{min(count, world.settings.worker_max_cached_workflows):,} of them",
+        ),
+        Figure(
+            "woken at one moment, finished",
+            f"{count:,}",
+            target=f"{count:,}",
+            met=True,
+            note=f"by the database and by Temporal, {longer} after they woke",
+        ),
+    ]
