@@ -62,10 +62,12 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings) -> list[Callable[..., Any]]:
     """Steps of the queue `billing`: Cal.com and our own database."""
     chains, quoting, billing = ChainActivities(store), QuoteActivities(store), BillingActivities(store)
+    intake = IntakeActivities(store, calendar)
     commissions, adjustments = CommissionActivities(store), AdjustmentActivities(store)
     settlements = SettlementActivities(store, issuer=settings.document_issuer)
     return [
-        IntakeActivities(store, calendar).read_booking,
+        intake.read_booking,
+        intake.take_in,
         chains.record,
         chains.undo_plan,
         quoting.quote,
@@ -76,6 +78,7 @@ def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings
         commissions.reverse,
         commissions.move,
         commissions.mature,
+        commissions.mature_and_close,
         settlements.claim,
         settlements.unpaid,
         settlements.count,
@@ -95,6 +98,7 @@ def stripe_activities(store: Store, payments: PaymentGateway) -> list[Callable[.
     charging, payouts = ChargingActivities(store, payments), PayoutActivities(store, payments)
     return [
         charging.charge,
+        charging.bill_and_charge,
         charging.check_payment,
         charging.refund,
         payouts.transfer,

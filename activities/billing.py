@@ -12,9 +12,42 @@ from domain import ids, ledger
 from domain.chain import ChainStage
 from domain.effects import InvoiceKind
 from domain.ledger import Entry
+from domain.model import Quote
 
 if TYPE_CHECKING:
     from store import Store, Tx
+
+
+async def write_bill(tx: Tx, quote: Quote) -> None:
+    """Receivable and invoice of a quote, and the chain's stage. The year's invoice counter stays locked until the
+    transaction ends: call it last."""
+    now = datetime.now(UTC)
+    await tx.chains.update(quote.chain_uid, stage=ChainStage.CHARGING, waits_for="the charge")
+    if quote.gross_minor == 0:
+        return
+    invoice = await tx.money.next_invoice(
+        InvoiceKind.INVOICE,
+        chain_uid=quote.chain_uid,
+        sequence=1,
+        customer_id=quote.customer_id,
+        currency=quote.currency,
+        net_minor=quote.net_minor,
+        vat_minor=quote.vat_minor,
+        vat_rate_bps=quote.vat_rate_bps,
+        vat_reason=quote.vat_reason,
+        issued_at=now,
+    )
+    entry = ledger.billed(
+        chain_uid=quote.chain_uid,
+        customer_id=quote.customer_id,
+        currency=quote.currency,
+        net_minor=quote.net_minor,
+        vat_minor=quote.vat_minor,
+        effective_at=now,
+        refs={"invoice": invoice.number},
+    )
+    if entry is not None:
+        await tx.ledger.post(entry)
 
 
 class BillingActivities:
@@ -26,37 +59,11 @@ class BillingActivities:
     @activity.defn
     async def bill(self, chain: ChainRef) -> None:
         """customer ← revenue + VAT, and the next invoice number. A second call finds both and changes nothing."""
-        now = datetime.now(UTC)
         async with self._store.begin() as tx:
             quote = await tx.chains.quote(chain.chain_uid)
             if quote is None:
                 raise LookupError(f"chain {chain.chain_uid} has no quote")
-            await tx.chains.update(chain.chain_uid, stage=ChainStage.CHARGING, waits_for="the charge")
-            if quote.gross_minor == 0:
-                return
-            invoice = await tx.money.next_invoice(
-                InvoiceKind.INVOICE,
-                chain_uid=chain.chain_uid,
-                sequence=1,
-                customer_id=quote.customer_id,
-                currency=quote.currency,
-                net_minor=quote.net_minor,
-                vat_minor=quote.vat_minor,
-                vat_rate_bps=quote.vat_rate_bps,
-                vat_reason=quote.vat_reason,
-                issued_at=now,
-            )
-            entry = ledger.billed(
-                chain_uid=chain.chain_uid,
-                customer_id=quote.customer_id,
-                currency=quote.currency,
-                net_minor=quote.net_minor,
-                vat_minor=quote.vat_minor,
-                effective_at=now,
-                refs={"invoice": invoice.number},
-            )
-            if entry is not None:
-                await tx.ledger.post(entry)
+            await write_bill(tx, quote)
 
     @activity.defn
     async def correct_invoice(self, order: CorrectInput) -> None:

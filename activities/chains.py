@@ -9,7 +9,28 @@ from temporalio import activity
 from activities.models import ChainRef, RecordInput, UndoPlan
 
 if TYPE_CHECKING:
-    from store import Store
+    from store import Store, Tx
+
+
+async def write_change(tx: Tx, change: RecordInput) -> None:
+    """The chain's row, and with an `action` a line of the audit log."""
+    await tx.chains.update(
+        change.chain_uid,
+        stage=change.stage,
+        outcome=change.outcome,
+        reason=change.reason,
+        detail=change.detail or None,
+        waits_for=change.waits_for or None,
+        deadline_at=change.deadline_at,
+    )
+    if change.action is not None:
+        await tx.log.write(
+            actor=change.actor,
+            action=change.action,
+            target=f"chain:{change.chain_uid}",
+            reason=change.why or (change.reason.value if change.reason else ""),
+            details={"stage": change.stage.value, "detail": change.detail},
+        )
 
 
 class ChainActivities:
@@ -22,23 +43,7 @@ class ChainActivities:
     async def record(self, change: RecordInput) -> None:
         """Write the stage; an `action` also goes to the audit log with who and why. A second call changes nothing."""
         async with self._store.begin() as tx:
-            await tx.chains.update(
-                change.chain_uid,
-                stage=change.stage,
-                outcome=change.outcome,
-                reason=change.reason,
-                detail=change.detail or None,
-                waits_for=change.waits_for or None,
-                deadline_at=change.deadline_at,
-            )
-            if change.action is not None:
-                await tx.log.write(
-                    actor=change.actor,
-                    action=change.action,
-                    target=f"chain:{change.chain_uid}",
-                    reason=change.why or (change.reason.value if change.reason else ""),
-                    details={"stage": change.stage.value, "detail": change.detail},
-                )
+            await write_change(tx, change)
 
     @activity.defn
     async def undo_plan(self, chain: ChainRef) -> UndoPlan:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities.billing import write_bill
+from activities.commissions import write_accrual
 from activities.errors import told_to_temporal
 from activities.lookup import look_first
 from activities.models import ChainRef, ChargeInput, ChargeResult, ChargeStatus, EffectResult, RefundInput
 from activities.refunds import Refunds
 from domain import ids, ledger
 from domain.effects import ChargeStatus as Stored
-from domain.model import ParkReason
+from domain.ledger import Entry
+from domain.model import Customer, ParkReason, Quote
 from domain.ports import Payment, PaymentGateway, PaymentStatus, Refused
 
 if TYPE_CHECKING:
@@ -36,18 +39,37 @@ class ChargingActivities:
         A decline is a result. A second call finds what the first one did, here or at Stripe.
         """
         async with self._store.begin() as tx:
-            quote = await tx.chains.quote(order.chain_uid)
-            if quote is None:
-                raise LookupError(f"chain {order.chain_uid} has no quote")
-            customer = await tx.catalog.customer(quote.customer_id)
-            row = await tx.money.begin_charge(
-                key=ids.charge_key(order.chain_uid, order.attempt),
-                chain_uid=order.chain_uid,
-                attempt=order.attempt,
-                customer_id=customer.id,
-                currency=order.currency,
-                amount_minor=order.amount_minor,
-            )
+            quote, customer, row = await self._begin(tx, order)
+        return await self._send(order, quote, customer, row)
+
+    @activity.defn
+    async def bill_and_charge(self, order: ChargeInput) -> ChargeResult:
+        """A booking's first attempt where nothing was given back before: `bill`, `charge` and, once it is paid,
+        `accrue`, with one transaction before Stripe is asked and one after. The same guarantees as the three alone.
+        """
+        async with self._store.begin() as tx:
+            quote, customer, row = await self._begin(tx, order)
+            await write_bill(tx, quote)
+        return await self._send(order, quote, customer, row, accrue=True)
+
+    async def _begin(self, tx: Tx, order: ChargeInput) -> tuple[Quote, Customer, ChargeRow]:
+        quote = await tx.chains.quote(order.chain_uid)
+        if quote is None:
+            raise LookupError(f"chain {order.chain_uid} has no quote")
+        customer = await tx.catalog.customer(quote.customer_id)
+        row = await tx.money.begin_charge(
+            key=ids.charge_key(order.chain_uid, order.attempt),
+            chain_uid=order.chain_uid,
+            attempt=order.attempt,
+            customer_id=customer.id,
+            currency=order.currency,
+            amount_minor=order.amount_minor,
+        )
+        return quote, customer, row
+
+    async def _send(
+        self, order: ChargeInput, quote: Quote, customer: Customer, row: ChargeRow, *, accrue: bool = False
+    ) -> ChargeResult:
         if customer.stripe_customer_id is None or customer.payment_method_id is None:
             return await self._refused(row, Refused("no_payment_method", "no payment method", soft=True))
         payment = await self._find(row, customer.stripe_customer_id) if look_first(row.begun_at) else None
@@ -65,7 +87,7 @@ class ChargingActivities:
                     )
             except Refused as refused:
                 return await self._refused(row, refused)
-        return await self._recorded(row, payment)
+        return await self._recorded(row, payment, quote if accrue else None)
 
     @activity.defn
     async def check_payment(self, chain: ChainRef) -> ChargeResult:
@@ -156,13 +178,18 @@ class ChargingActivities:
         status = ChargeStatus.REQUIRES_CUSTOMER if refused.needs_customer else ChargeStatus.REFUSED
         return ChargeResult(status=status, soft=refused.soft, code=refused.code, payment_intent_id=refused.object_id)
 
-    async def _recorded(self, row: ChargeRow, payment: Payment) -> ChargeResult:
-        """Write what Stripe says of a payment, with its ledger entries, in one transaction."""
+    async def _recorded(self, row: ChargeRow, payment: Payment, accrue: Quote | None = None) -> ChargeResult:
+        """Write what Stripe says of a payment, with its ledger entries, in one transaction.
+
+        `accrue`: the quote whose commission is accrued with it where the payment succeeded.
+        """
         now = datetime.now(UTC)
         status = _status_of(payment)
+        accrues = accrue is not None and status is ChargeStatus.SUCCEEDED
         async with self._store.begin() as tx:
             if status is ChargeStatus.SUCCEEDED:
-                await self._post(tx, row, payment, now)
+                more = await write_accrual(tx, accrue) if accrue is not None else None
+                await self._post(tx, row, payment, now, more)
             await tx.money.finish_charge(
                 row.key,
                 status=_stored(payment, status),
@@ -178,10 +205,11 @@ class ChargingActivities:
             payment_intent_id=payment.payment_intent_id,
             fee_known=payment.fee_minor is not None,
             disputed=payment.disputed,
+            accrued=accrues,
         )
 
-    async def _post(self, tx: Tx, row: ChargeRow, payment: Payment, now: datetime) -> None:
-        """stripe ← customer for what was received, and stripe_fees ← stripe once the fee is known."""
+    async def _post(self, tx: Tx, row: ChargeRow, payment: Payment, now: datetime, more: Entry | None) -> None:
+        """stripe ← customer for what was received, and stripe_fees ← stripe once the fee is known; and `more`."""
         refs = {"payment_intent": payment.payment_intent_id, "charge": payment.charge_id or ""}
         entries = [
             ledger.charged(
@@ -205,7 +233,7 @@ class ChargingActivities:
                     refs={"balance_transaction": payment.balance_transaction_id or ""},
                 )
             )
-        await tx.ledger.post(*entries)
+        await tx.ledger.post(*entries, *([more] if more is not None else []))
 
 
 def last(rows: list[ChargeRow]) -> ChargeRow | None:

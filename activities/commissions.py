@@ -7,13 +7,35 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.models import BookingRef, ChainRef, CorrectInput, Due, MatureResult, MoveResult
+from activities.chains import write_change
+from activities.models import BookingRef, ChainRef, CorrectInput, Due, MatureResult, MoveResult, closing
 from domain import commission, ids, ledger
-from domain.chain import ChainStage
-from domain.model import PayoutMode
+from domain.chain import ChainOutcome, ChainStage
+from domain.ledger import Entry
+from domain.model import PayoutMode, Quote
 
 if TYPE_CHECKING:
-    from store import Store
+    from store import Store, Tx
+
+
+async def write_accrual(tx: Tx, quote: Quote) -> Entry | None:
+    """Commission rows of every level and the chain's stage; returns the ledger entry, which the caller posts.
+
+    None: nobody earns anything.
+    """
+    await tx.money.accrue(quote.chain_uid, quote.levels, quote.matures_at)
+    await tx.chains.update(
+        quote.chain_uid,
+        stage=ChainStage.HOLD,
+        waits_for="the end of the refund window",
+        deadline_at=quote.matures_at,
+    )
+    return ledger.accrued(
+        chain_uid=quote.chain_uid,
+        currency=quote.currency,
+        levels=quote.levels,
+        effective_at=datetime.now(UTC),
+    )
 
 
 class CommissionActivities:
@@ -29,19 +51,7 @@ class CommissionActivities:
             quote = await tx.chains.quote(chain.chain_uid)
             if quote is None:
                 raise LookupError(f"chain {chain.chain_uid} has no quote")
-            await tx.money.accrue(chain.chain_uid, quote.levels, quote.matures_at)
-            await tx.chains.update(
-                chain.chain_uid,
-                stage=ChainStage.HOLD,
-                waits_for="the end of the refund window",
-                deadline_at=quote.matures_at,
-            )
-            entry = ledger.accrued(
-                chain_uid=chain.chain_uid,
-                currency=quote.currency,
-                levels=quote.levels,
-                effective_at=datetime.now(UTC),
-            )
+            entry = await write_accrual(tx, quote)
             if entry is not None:
                 await tx.ledger.post(entry)
 
@@ -91,14 +101,37 @@ class CommissionActivities:
     async def mature(self, chain: ChainRef) -> MatureResult:
         """The refund window is over. Says what this chain transfers itself; a second call says the same."""
         async with self._store.begin() as tx:
+            matured = await self._mature(tx, chain)
+            await tx.chains.update(chain.chain_uid, stage=ChainStage.PAYOUT, waits_for="the transfers")
+        return matured
+
+    @activity.defn
+    async def mature_and_close(self, chain: ChainRef) -> MatureResult:
+        """`mature`; a chain that transfers nothing itself is closed in the same transaction (`closed_as`).
+
+        Only for a chain that gave nothing back: its outcome is decided by what matured.
+        """
+        async with self._store.begin() as tx:
+            matured = await self._mature(tx, chain)
+            if matured.transfers:
+                await tx.chains.update(chain.chain_uid, stage=ChainStage.PAYOUT, waits_for="the transfers")
+                return matured
+            outcome = ChainOutcome.MATURED if matured.left_for_settlement else ChainOutcome.PAID
+            await write_change(tx, closing(chain.chain_uid, outcome, ""))
+        return matured.model_copy(update={"closed_as": outcome})
+
+    async def _mature(self, tx: Tx, chain: ChainRef) -> MatureResult:
+        rows = [row for row in await tx.money.mature(chain.chain_uid) if row.owed_minor > 0]
+        if rows:
+            currency = rows[0].currency
+        else:
             quote = await tx.chains.quote(chain.chain_uid)
             if quote is None:
                 raise LookupError(f"chain {chain.chain_uid} has no quote")
-            rows = [row for row in await tx.money.mature(chain.chain_uid) if row.owed_minor > 0]
-            await tx.chains.update(chain.chain_uid, stage=ChainStage.PAYOUT, waits_for="the transfers")
+            currency = quote.currency
         own = [row for row in rows if row.payout_mode is PayoutMode.PER_BOOKING]
         return MatureResult(
-            currency=quote.currency,
+            currency=currency,
             transfers=tuple(Due(reseller_id=row.reseller_id, amount_minor=row.owed_minor) for row in own),
             left_for_settlement=len(rows) - len(own),
         )

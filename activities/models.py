@@ -60,6 +60,14 @@ class QuoteResult(Frozen):
     detail: str = ""
 
 
+class TakenIn(Frozen):
+    """A booking as it was read first, and its quote."""
+
+    facts: BookingFacts
+    quote: QuoteResult | None
+    """None where Cal.com has not accepted the booking, or no longer: there is nothing to quote."""
+
+
 class TermsCause(StrEnum):
     CANCELLED = "cancelled"
     NO_SHOW = "no_show"
@@ -104,6 +112,8 @@ class ChargeResult(Frozen):
     fee_known: bool = True
     """False while Stripe has not written the balance transaction yet; `check_payment` posts the fee later."""
     disputed: bool = False
+    accrued: bool = False
+    """The commission was accrued in the same transaction; only `bill_and_charge` does that, once it is paid."""
     refunded_minor: AmountMinor = 0
     """Given back so far, cumulative, whoever ordered it; a refund that failed at the bank no longer counts."""
 
@@ -142,6 +152,8 @@ class MatureResult(Frozen):
     transfers: tuple[Due, ...] = ()
     left_for_settlement: int = 0
     """Commissions that wait for the monthly settlement."""
+    closed_as: ChainOutcome | None = None
+    """Set by `mature_and_close` where nothing was left to transfer: the chain's row says so already."""
 
 
 class TransferInput(Frozen):
@@ -162,6 +174,17 @@ class RecordInput(Frozen):
     actor: str = "workflow"
     action: str | None = None
     why: str = ""
+
+
+def closing(chain_uid: str, outcome: ChainOutcome, why: str) -> RecordInput:
+    """The change with which a chain ends."""
+    return RecordInput(
+        chain_uid=chain_uid,
+        stage=ChainStage.CLOSED,
+        outcome=outcome,
+        detail=why[:500],
+        action=f"closed: {outcome}",
+    )
 
 
 class MoveResult(Frozen):

@@ -30,11 +30,15 @@ class QuoteActivities:
         """The frozen quote of a booking. A second call for the same uid returns the first quote, whatever changed
         since; a rescheduled uid gets a new version. Without customer, price or agreement the result says why.
         """
+        async with self._store.begin() as tx:
+            return await self.freeze(tx, ref)
+
+    async def freeze(self, tx: Tx, ref: BookingRef, *, is_new: bool = False) -> QuoteResult:
+        """`quote` within a transaction. `is_new`: the chain was opened in it, so there is no quote yet."""
         try:
-            async with self._store.begin() as tx:
-                known = await tx.chains.quote(ref.chain_uid)
-                if known is None or known.booking_uid != ref.booking_uid:
-                    known = await tx.chains.save_quote(await self._make(tx, ref))
+            known = None if is_new else await tx.chains.quote(ref.chain_uid)
+            if known is None or known.booking_uid != ref.booking_uid:
+                known = await tx.chains.save_quote(await self._make(tx, ref))
         except NoQuote as none:
             return QuoteResult(quote=None, reason=none.reason, detail=none.detail)
         return QuoteResult(

@@ -49,7 +49,7 @@ WITH written AS (
 INSERT INTO chain_aliases (booking_uid, chain_uid) SELECT chain_uid, chain_uid FROM written
 ON CONFLICT (booking_uid) DO NOTHING
 """)
-_SAVE_BOOKING = text("""
+_SAVE_BOOKING = """
 INSERT INTO bookings (uid, chain_uid, status, start_at, end_at, event_type_id, organizer_ids, team_ids, attendee_name,
     attendee_email, attendee_absent, host_absent, created_at, updated_at, rescheduled_from_uid, rescheduled_to_uid)
 VALUES (:uid, :chain_uid, :status, :start_at, :end_at, :event_type_id, CAST(:organizer_ids AS bigint[]),
@@ -63,7 +63,24 @@ SET status = excluded.status, start_at = excluded.start_at, end_at = excluded.en
     rescheduled_from_uid = excluded.rescheduled_from_uid, rescheduled_to_uid = excluded.rescheduled_to_uid,
     read_at = now()
 WHERE bookings.updated_at IS NULL OR excluded.updated_at IS NULL OR bookings.updated_at <= excluded.updated_at
-""")
+"""
+_SAVE = text(_SAVE_BOOKING)
+_TAKE_IN = text(
+    f"""
+WITH opened AS (
+    INSERT INTO chains (chain_uid, workflow_id, stage) VALUES (:chain_uid, :workflow_id, 'intake')
+    ON CONFLICT DO NOTHING RETURNING chain_uid
+), names AS (
+    SELECT DISTINCT uid FROM unnest(ARRAY[CAST(:chain_uid AS text), CAST(:uid AS text)]) AS t(uid)
+), named AS (
+    INSERT INTO chain_aliases (booking_uid, chain_uid) SELECT uid, :chain_uid FROM names ORDER BY uid
+    ON CONFLICT (booking_uid) DO NOTHING RETURNING booking_uid
+), saved AS ({_SAVE_BOOKING})
+SELECT EXISTS (SELECT FROM opened) AS is_new, (SELECT count(*) FROM names) = (SELECT count(*) FROM named)
+    + (SELECT count(*) FROM chain_aliases AS a JOIN names ON names.uid = a.booking_uid WHERE a.chain_uid = :chain_uid)
+    AS is_ours
+"""  # noqa: S608 - a constant
+)
 _BOOKING = text(f"SELECT {columns(BookingRow)} FROM bookings WHERE uid = :uid")  # noqa: S608 - a constant
 
 _LOCK_CHAIN = text("SELECT 1 FROM chains WHERE chain_uid = :chain_uid FOR UPDATE")
@@ -172,17 +189,23 @@ class ChainRepository(Repository):
         }
         await self._execute(_UPDATE, chain_uid=chain_uid, workflow_id=ids.booking_workflow(chain_uid), **written)
 
+    async def take_in(
+        self, chain_uid: str, workflow_id: str, booking: CalBooking, *, team_ids: Sequence[int] = ()
+    ) -> bool:
+        """`open`, `alias` and `save_booking` in one statement. True when the chain was new. Raises like them."""
+        row = await self._only(
+            _TAKE_IN, chain_uid=chain_uid, workflow_id=workflow_id, **_booking_fields(booking, team_ids)
+        )
+        assert row is not None
+        if not row["is_ours"]:
+            # Another chain's, or named by another transaction while this statement ran.
+            await self.alias(chain_uid, chain_uid)
+            await self.alias(booking.uid, chain_uid)
+        return bool(row["is_new"])
+
     async def save_booking(self, chain_uid: str, booking: CalBooking, *, team_ids: Sequence[int] = ()) -> None:
         """Store a booking as read from Cal.com. What was read before and changed later than this stays."""
-        fields = booking.model_dump()
-        fields.update(
-            status=booking.status.value,
-            organizer_ids=list(booking.organizer_ids),
-            team_ids=list(team_ids),
-            attendee_name=cut(booking.attendee_name, 500),
-            attendee_email=cut(booking.attendee_email, 500),
-        )
-        await self._execute(_SAVE_BOOKING, chain_uid=chain_uid, **fields)
+        await self._execute(_SAVE, chain_uid=chain_uid, **_booking_fields(booking, team_ids))
 
     async def booking(self, uid: str) -> BookingRow | None:
         return await self._row(BookingRow, _BOOKING, uid=uid)
@@ -216,3 +239,15 @@ class ChainRepository(Repository):
 
     async def _quote(self, statement: Any, **parameters: Any) -> Quote | None:
         return await self._row(Quote, statement, **parameters)
+
+
+def _booking_fields(booking: CalBooking, team_ids: Sequence[int]) -> dict[str, Any]:
+    fields = booking.model_dump()
+    fields.update(
+        status=booking.status.value,
+        organizer_ids=list(booking.organizer_ids),
+        team_ids=list(team_ids),
+        attendee_name=cut(booking.attendee_name, 500),
+        attendee_email=cut(booking.attendee_email, 500),
+    )
+    return fields

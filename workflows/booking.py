@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         QuoteFacts,
         RecordInput,
         TransferInput,
+        closing,
     )
     from activities.payouts import PayoutActivities
     from domain.chain import ChainOutcome, ChainStage
@@ -45,6 +46,7 @@ def chain_options(settings: Settings) -> ChainOptions:
         step_timeout_seconds=settings.step_timeout_seconds,
         park_recheck_seconds=settings.park_recheck_seconds,
         payment_poll_seconds=settings.payment_poll_seconds,
+        joined_steps=True,
     )
 
 
@@ -95,18 +97,26 @@ class BookingWorkflow(PaymentSteps):
         return outcome
 
     async def _live(self) -> ChainOutcome:
-        facts = await self._read_until_confirmed(await self._read())
+        answer = None
+        if self.options.joined_steps:
+            first, answer = await self._take_in()
+        else:
+            first = await self._read()
+        facts = await self._read_until_confirmed(first)
         if facts.status in GONE:
             return await self._close(ChainOutcome.CANCELLED, f"booking was {facts.status}")
         self.note(f"booking read: {facts.status}, starts {visibility.when(facts.start_at)}")
-        quote = await self._await_charge_moment(await self._quote())
+        quote = await self._await_charge_moment(await self._quote(answer if facts is first else None))
         owed_minor = self.gross_minor - self.given_back_minor
         if owed_minor == 0 and self._gone:
             return await self._close(ChainOutcome.CANCELLED, "free by its cancellation terms")
         if owed_minor > 0:
-            await self._bill()
-            await self._charge_until_paid(owed_minor)
-        await self._accrue()
+            joined = self.options.joined_steps and self.given_back_minor == 0
+            if not joined:
+                await self._bill()
+            await self._charge_until_paid(owed_minor, joined=joined)
+        if not self._accrued:
+            await self._accrue()
         await self._hold(quote)
         await self._find_fee()
         return await self._pay_out()
@@ -223,7 +233,13 @@ class BookingWorkflow(PaymentSteps):
 
     async def _pay_out(self) -> ChainOutcome:
         """Transfer what is due, one reseller after the other; news that come meanwhile change what is due."""
-        matured = await self._mature()
+        if self.options.joined_steps and self._nothing_happened():
+            matured = await self._mature(close=True)
+            self.check_orders()
+            if matured.closed_as is not None and self._nothing_happened():
+                return self._closed(matured.closed_as, "")
+        else:
+            matured = await self._mature()
         while True:
             if await self._take_news():
                 matured = await self._mature()
@@ -239,12 +255,19 @@ class BookingWorkflow(PaymentSteps):
             outcome = ChainOutcome.MATURED if matured.left_for_settlement else ChainOutcome.PAID
         return await self._close(outcome, "")
 
-    async def _mature(self) -> MatureResult:
+    def _nothing_happened(self) -> bool:
+        """Nothing was given back and there are no news: the commission matures as it was accrued."""
+        return self.given_back_minor == 0 and not (self._booking_changed or self._payment_changed)
+
+    async def _mature(self, *, close: bool = False) -> MatureResult:
+        """`close`: the same step closes the chain if it has nothing to transfer itself."""
+        ref = ChainRef(chain_uid=self.chain_uid)
+        options = self._database("Mature the commission, see who is paid now")
         matured: MatureResult = await self.until_done(
-            lambda: workflow.execute_local_activity_method(
-                CommissionActivities.mature,
-                ChainRef(chain_uid=self.chain_uid),
-                **self._database("Mature the commission, see who is paid now"),
+            lambda: (
+                workflow.execute_local_activity_method(CommissionActivities.mature_and_close, ref, **options)
+                if close
+                else workflow.execute_local_activity_method(CommissionActivities.mature, ref, **options)
             ),
             "mature the commission",
         )
@@ -296,16 +319,12 @@ class BookingWorkflow(PaymentSteps):
 
     async def _close(self, outcome: ChainOutcome, why: str) -> ChainOutcome:
         self.check_orders()
+        self.leaving = True
+        await self.record(closing(self.chain_uid, outcome, why))
+        return self._closed(outcome, why)
+
+    def _closed(self, outcome: ChainOutcome, why: str) -> ChainOutcome:
         self.outcome, self.leaving = outcome, True
-        await self.record(
-            RecordInput(
-                chain_uid=self.chain_uid,
-                stage=ChainStage.CLOSED,
-                outcome=outcome,
-                detail=why[:500],
-                action=f"closed: {outcome}",
-            )
-        )
         self.note(f"closed: {outcome}" + (f" ({why})" if why else ""))
         self.enter(ChainStage.CLOSED)
         return outcome

@@ -34,6 +34,11 @@ class Compensations:
         """Remember how to undo a step, before the step runs."""
         self._stack.append((name, undo))
 
+    def drop(self, name: str) -> None:
+        """Forget a step that is known not to have happened; it must be the newest one."""
+        known, _ = self._stack.pop()
+        assert known == name
+
     def has(self, name: str) -> bool:
         return any(known == name for known, _ in self._stack)
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -77,6 +78,7 @@ class ChainControl:
         self.attempt = 0
         self.charged = False
         self.steps: list[str] = []
+        self._unsaid: tuple[SearchAttributeUpdate[Any], ...] = ()
         self.leaving = False
         self._booking_changed = False
         self._payment_changed = False
@@ -176,9 +178,19 @@ class ChainControl:
         self.stage = stage
         self.waits_for = ""
         self.deadline_at = None
-        if upsert:
-            workflow.upsert_search_attributes(visibility.changes(stage, *attributes))
+        if upsert or self._unsaid:
+            self._upsert(stage, *attributes)
         self.show()
+
+    def enter_silently(self, stage: ChainStage, *attributes: SearchAttributeUpdate[Any]) -> None:
+        """Take a stage that is over in a moment: the attributes go with the next stage's upsert, whichever that is."""
+        self._unsaid = attributes
+        self.stage = stage
+        self.show()
+
+    def _upsert(self, stage: ChainStage, *attributes: SearchAttributeUpdate[Any]) -> None:
+        workflow.upsert_search_attributes(visibility.changes(stage, *self._unsaid, *attributes))
+        self._unsaid = ()
 
     # --- waiting ---
 
@@ -228,19 +240,13 @@ class ChainControl:
         self.stage, self.reason, self.detail = ChainStage.PARKED, reason, detail
         self.deadline_at = workflow.now() + timedelta(seconds=self.options.park_recheck_seconds)
         self.waits_for = "a person"
-        workflow.upsert_search_attributes(
-            visibility.changes(
-                ChainStage.PARKED, visibility.ATTENTION.value_set(True), visibility.REASON.value_set(reason)
-            )
-        )
+        self._upsert(ChainStage.PARKED, visibility.ATTENTION.value_set(True), visibility.REASON.value_set(reason))
         self.show()
         await self.record_parked(reason, detail)
         await self._until_released(f"Parked: {reason}; looks again by itself")
         order, self._retry_order = self._retry_order, None
         self.stage, self.reason, self.detail, self.waits_for, self.deadline_at = before, None, "", "", None
-        workflow.upsert_search_attributes(
-            visibility.changes(before, visibility.ATTENTION.value_set(False), visibility.REASON.value_unset())
-        )
+        self._upsert(before, visibility.ATTENTION.value_set(False), visibility.REASON.value_unset())
         await self.record_released(before, order)
         self._booking_changed = self._booking_changed or booking_news
         self._payment_changed = self._payment_changed or payment_news

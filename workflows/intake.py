@@ -10,7 +10,16 @@ from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
     from activities.intake import IntakeActivities
-    from activities.models import BookingFacts, BookingRef, QuoteFacts, RecordInput, TermsCause, TermsInput
+    from activities.models import (
+        BookingFacts,
+        BookingRef,
+        QuoteFacts,
+        QuoteResult,
+        RecordInput,
+        TakenIn,
+        TermsCause,
+        TermsInput,
+    )
     from activities.quoting import QuoteActivities
     from domain.chain import ChainOutcome, ChainStage
     from domain.model import ParkReason
@@ -70,7 +79,10 @@ class Intake(ChainControl):
 
         Cal.com announces a cancellation before it stores it, so an accepted booking is read again a little later.
         """
-        facts = await self._read_once()
+        return await self._until_gone(await self._read_once())
+
+    async def _until_gone(self, facts: BookingFacts) -> BookingFacts:
+        """Read again while a cancellation was told that the API does not know yet."""
         for pause_seconds in STILL_ACCEPTED_PAUSES_SECONDS:
             if not self._told_gone or facts.status in GONE:
                 break
@@ -78,6 +90,20 @@ class Intake(ChainControl):
             facts = await self._read_once()
         self._told_gone = False
         return facts
+
+    async def _take_in(self) -> tuple[BookingFacts, QuoteResult | None]:
+        """Steps 1 and 2 at once. The quote is None where the booking is not accepted, or was read again since."""
+        self._booking_changed = False
+        ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
+        options = policies.calcom_step(
+            self.options.step_timeout_seconds, f"Read booking {self.booking_uid} from Cal.com, freeze its price"
+        )
+        taken: TakenIn = await self.until_done(
+            lambda: workflow.execute_activity_method(IntakeActivities.take_in, ref, **options), "read the booking"
+        )
+        self.booking_uid = taken.facts.booking_uid
+        facts = await self._until_gone(taken.facts)
+        return facts, taken.quote if facts is taken.facts else None
 
     async def _read_once(self) -> BookingFacts:
         self._booking_changed = False
@@ -110,26 +136,30 @@ class Intake(ChainControl):
 
     # --- 3: quote ---
 
-    async def _quote(self) -> QuoteFacts:
-        while True:
-            ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
-            answer = await self.until_done(
-                lambda ref=ref: workflow.execute_local_activity_method(  # type: ignore[misc]
-                    QuoteActivities.quote, ref, **self._database("Freeze price, VAT and commissions")
-                ),
-                "quote",
-            )
-            if answer.quote is not None:
-                break
+    async def _quote(self, answer: QuoteResult | None = None) -> QuoteFacts:
+        """`answer`: what the step before said already."""
+        answer = answer or await self._ask_for_quote()
+        while answer.quote is None:
             await self.park(answer.reason or ParkReason.INTERNAL, answer.detail)
             facts = await self._read_until_confirmed(await self._read())
             if facts.status in GONE:
                 raise Leave(ChainOutcome.CANCELLED, "cancelled before it was billed")
-        quote: QuoteFacts = answer.quote
+            answer = await self._ask_for_quote()
+        quote = answer.quote
         self.customer_id, self.reseller_id = quote.customer_id, quote.reseller_id
         self.currency, self.gross_minor = quote.currency, quote.gross_minor
         self.note(f"quoted {visibility.money(quote.gross_minor, quote.currency)} for customer {quote.customer_id}")
         return quote
+
+    async def _ask_for_quote(self) -> QuoteResult:
+        ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
+        answer: QuoteResult = await self.until_done(
+            lambda: workflow.execute_local_activity_method(
+                QuoteActivities.quote, ref, **self._database("Freeze price, VAT and commissions")
+            ),
+            "quote",
+        )
+        return answer
 
     # --- 4: charge moment ---
 
@@ -137,7 +167,10 @@ class Intake(ChainControl):
         """The quote in force when the charge is due, or when the booking is gone (`_gone`) and its terms decide."""
         while True:
             stage = ChainStage.AWAITING_CHARGE if quote.charge_at > workflow.now() else ChainStage.CHARGING
-            self.enter(stage, *self._quoted_attributes(quote))
+            if self.options.joined_steps and stage is ChainStage.CHARGING:
+                self.enter_silently(stage, *self._quoted_attributes(quote))
+            else:
+                self.enter(stage, *self._quoted_attributes(quote))
             if stage is ChainStage.AWAITING_CHARGE:
                 await self.record(
                     RecordInput(

@@ -26,6 +26,9 @@ class ChainOptions(Frozen):
     step_timeout_seconds: float = 900
     park_recheck_seconds: float = 86_400
     payment_poll_seconds: float = 86_400
+    joined_steps: bool = False
+    """Steps on our own database run together with their neighbours: read and quote; bill, charge and accrue; mature
+    and close. False in the inputs of chains from before: they go on step by step."""
 
 
 class BookingInput(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 
@@ -32,6 +33,7 @@ class PaymentSteps(Intake):
         self.corrections = 0
         self.waived_minor = 0
         self._fee_known = True
+        self._accrued = False
 
     async def _bill(self) -> None:
         self.compensations.push("correct the invoice", self.compensations.correct_invoice)
@@ -49,7 +51,10 @@ class PaymentSteps(Intake):
             await self.compensations.correct_invoice(self.corrections, self.given_back_minor)
         self.note(f"billed {visibility.money(self.gross_minor - self.given_back_minor, self._money())}")
 
-    async def _charge_until_paid(self, owed_minor: int) -> None:
+    async def _charge_until_paid(self, owed_minor: int, *, joined: bool) -> None:
+        """`joined`: the first attempt also bills, and accrues the commission if it is paid at once."""
+        if joined:
+            self.compensations.push("correct the invoice", self.compensations.correct_invoice)
         self.compensations.push("refund the customer", self.compensations.refund)
         while True:
             self.check_orders()
@@ -63,21 +68,37 @@ class PaymentSteps(Intake):
                 f"Charge {amount} to customer {self.customer_id}"
                 + (f", attempt {self.attempt}" if self.attempt > 1 else ""),
             )
-            result: ChargeResult = await self.until_done(
-                lambda order=order, options=options: workflow.execute_activity_method(  # type: ignore[misc]
-                    ChargingActivities.charge, order, **options
-                ),
-                "charge",
-            )
+            if joined and self.attempt == 1:
+                result = await self._bill_and_charge(order, options)
+            else:
+                result = await self.until_done(
+                    lambda order=order, options=options: workflow.execute_activity_method(  # type: ignore[misc]
+                        ChargingActivities.charge, order, **options
+                    ),
+                    "charge",
+                )
             result = await self._await_payment(result)
             if result.status is ChargeStatus.SUCCEEDED:
                 self.charged = True
                 self.note(f"charged {amount}")
+                if self._accrued:
+                    self.note("commission accrued")
                 return
             self.note(f"charge refused: {result.code}")
             if not result.soft or self.attempt >= self.options.dunning_attempts:
                 raise Leave(ChainOutcome.DECLINED, f"charge refused: {result.code}")
             await self._dunning_pause(result)
+
+    async def _bill_and_charge(self, order: ChargeInput, options: dict[str, Any]) -> ChargeResult:
+        self.compensations.push("reverse the commission", self.compensations.reverse_commission)
+        result: ChargeResult = await self.until_done(
+            lambda: workflow.execute_activity_method(ChargingActivities.bill_and_charge, order, **options), "charge"
+        )
+        self._accrued = result.accrued
+        if not result.accrued:
+            self.compensations.drop("reverse the commission")
+        self.note(f"billed {visibility.money(self.gross_minor, self._money())}")
+        return result
 
     async def _await_payment(self, result: ChargeResult) -> ChargeResult:
         """Follow a payment that is neither paid nor refused: SEPA under way, or the customer has to confirm."""

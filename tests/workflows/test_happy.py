@@ -28,7 +28,12 @@ async def test_a_past_booking_is_charged_and_left_for_the_month(desk: Desk) -> N
         "r-mid": (245, 0, "matured"),
         "r-root": (245, 0, "matured"),
     }
-    assert await desk.entry_keys(uid) == [f"billed:{uid}", f"charged:{uid}:1", f"fee:{uid}:1", f"accrued:{uid}"]
+    assert sorted(await desk.entry_keys(uid)) == [
+        f"accrued:{uid}",
+        f"billed:{uid}",
+        f"charged:{uid}:1",
+        f"fee:{uid}:1",
+    ]
     state = await desk.state(uid)
     assert state.steps[1:] == (
         "quoted 58,31 € for customer c-tree",

@@ -66,7 +66,7 @@ async def test_a_booking_that_cal_com_does_not_know_parks(desk: Desk) -> None:
 
 async def test_a_parked_chain_looks_again_by_itself(desk: Desk) -> None:
     uid = await desk.book(101)
-    desk.failures.plan("quote", uid, "before")
+    desk.failures.plan("take_in", uid, "before")
     await desk.start(uid, park_recheck_seconds=2)
     await desk.parked(uid, ParkReason.SETUP_ERROR)
     assert await desk.outcome(uid) is ChainOutcome.MATURED
@@ -136,7 +136,7 @@ async def test_orders_without_who_and_why_are_refused(desk: Desk, order: dict[st
 
 async def test_a_parked_chain_shows_in_search_attributes_what_it_needs(desk: Desk) -> None:
     uid = await desk.book(101)
-    desk.failures.plan("quote", uid, "before")
+    desk.failures.plan("take_in", uid, "before")
     await desk.start(uid)
     await desk.parked(uid, ParkReason.SETUP_ERROR)
     pairs = (await desk.handle(uid).describe()).typed_search_attributes.search_attributes

@@ -18,27 +18,35 @@ ACCRUE = ["reverse the commission", *CHARGE]
 FIRST_TRANSFER = ["reverse the transfer to r-below", *ACCRUE]
 SECOND_TRANSFER = ["reverse the transfer to r-direct", *FIRST_TRANSFER]
 
-STEPS = [
+JOINED = [
+    ("take_in", 0, []),
+    ("bill_and_charge", 0, ACCRUE),
+    ("mature_and_close", 0, ACCRUE),
+    ("transfer", 0, FIRST_TRANSFER),
+    ("transfer", 1, SECOND_TRANSFER),
+]
+STEP_BY_STEP = [
     ("read_booking", 0, []),
     ("quote", 0, []),
     ("bill", 0, BILL),
     ("charge", 0, CHARGE),
     ("accrue", 0, ACCRUE),
     ("mature", 0, ACCRUE),
-    ("transfer", 0, FIRST_TRANSFER),
-    ("transfer", 1, SECOND_TRANSFER),
 ]
-"""Step, which run of it fails, and what has to be undone then."""
+STEPS = [(True, *one) for one in JOINED] + [(False, *one) for one in STEP_BY_STEP]
+"""Whether the chain joins its steps, step, which run of it fails, and what has to be undone then."""
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(("step", "skip", "undone"), STEPS, ids=[f"{step}-{skip + 1}" for step, skip, _ in STEPS])
+@pytest.mark.parametrize(
+    ("joined", "step", "skip", "undone"), STEPS, ids=[f"{step}-{skip + 1}" for _, step, skip, _ in STEPS]
+)
 async def test_a_final_failure_parks_and_a_roll_back_undoes_everything(
-    desk: Desk, step: str, skip: int, undone: list[str], when: When
+    desk: Desk, joined: bool, step: str, skip: int, undone: list[str], when: When
 ) -> None:
     uid = await desk.book(112)
     desk.failures.plan(step, uid, when, skip=skip)
-    await desk.start(uid)
+    await desk.start(uid, joined_steps=joined)
     parked = await desk.parked(uid, ParkReason.SETUP_ERROR)
     assert parked.detail is not None
     assert f"planned failure {when} {step}" in parked.detail
@@ -52,11 +60,15 @@ async def test_a_final_failure_parks_and_a_roll_back_undoes_everything(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", [step for step, skip, _ in STEPS if skip == 0])
-async def test_after_a_final_failure_a_retry_goes_on_and_does_nothing_twice(desk: Desk, step: str, when: When) -> None:
+@pytest.mark.parametrize(
+    ("joined", "step"), [pytest.param(joined, step, id=step) for joined, step, skip, _ in STEPS if skip == 0]
+)
+async def test_after_a_final_failure_a_retry_goes_on_and_does_nothing_twice(
+    desk: Desk, joined: bool, step: str, when: When
+) -> None:
     uid = await desk.book(112)
     desk.failures.plan(step, uid, when)
-    await desk.start(uid)
+    await desk.start(uid, joined_steps=joined)
     await desk.parked(uid, ParkReason.SETUP_ERROR)
     await desk.operator.retry(uid, ORDER)
     assert await desk.outcome(uid) is ChainOutcome.PAID
@@ -96,7 +108,7 @@ async def test_cancelling_the_workflow_while_it_charges_finds_the_charge_and_ref
     await eventually(struck, "the slow charge")
     await desk.handle(uid).cancel()
     assert await desk.outcome(uid) is ChainOutcome.ROLLED_BACK
-    assert await desk.undone(uid) == CHARGE
+    assert await desk.undone(uid) == ACCRUE
     await desk.assert_balanced(uid)
 
 
@@ -157,7 +169,7 @@ async def test_a_bug_in_workflow_code_fails_the_task_and_undoes_nothing(
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(BookingWorkflow, "_accrue", broken)
+        patch.setattr(BookingWorkflow, "_find_fee", broken)
         uid = await desk.begin(101)
 
         async def task_failed() -> bool:
@@ -170,6 +182,10 @@ async def test_a_bug_in_workflow_code_fails_the_task_and_undoes_nothing(
             "stripe_fees": ("debit", 112),
             "revenue": ("credit", 4900),
             "vat_output": ("credit", 931),
+            "commission_expense": ("debit", 1715),
+            "reseller:r-leaf": ("credit", 1225),
+            "reseller:r-mid": ("credit", 245),
+            "reseller:r-root": ("credit", 245),
         }
         assert (await desk.handle(uid).describe()).status is WorkflowExecutionStatus.RUNNING
     assert await desk.outcome(uid) is ChainOutcome.MATURED
