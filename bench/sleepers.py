@@ -51,33 +51,45 @@ async def run(world: World, progress: Shown) -> list[Figure]:
     await fill(world, world.sizes.memory_from, progress)
     before = await _watched(world, 3.0)
     count = world.sizes.sleepers
-    wakes_at = time.time() + count / world.chains_per_second * SPARE + WATCH_SECONDS + SETTLE_SECONDS + 5
+    wakes_at = time.time() + count / world.chains_per_second * SPARE + WATCH_SECONDS + 2 * SETTLE_SECONDS
     uids = [f"sleep-{index}" for index in range(count)]
     await world.plant(uids, end=datetime.fromtimestamp(wakes_at, UTC) - HOLD)
     begun = time.monotonic()
-    await _fall_asleep(world, uids, wakes_at, progress)
-    spare = wakes_at - time.time()
-    progress.say(f"{count:,} asleep after {time.monotonic() - begun:.0f} s, {spare:.0f} s before they wake")
-    asleep = await _watched(world, min(WATCH_SECONDS, spare - 2 * SETTLE_SECONDS))
+    slept = await _fall_asleep(world, uids, wakes_at, progress)
+    spare_seconds = wakes_at - time.time()
+    progress.say(f"{slept:,} asleep after {time.monotonic() - begun:.0f} s, {spare_seconds:.0f} s before they wake")
+    asleep = None
+    if slept == count:
+        asleep = await _watched(world, min(WATCH_SECONDS, spare_seconds - 2 * SETTLE_SECONDS))
+        world.tables.append(_table(before, asleep))
     await asyncio.sleep(max(0.0, wakes_at - time.time()))
     took = await _until_finished(world, progress)
     world.worker_chains += count
     world.rss_mib_after[world.worker_chains] = world.worker_rss_mib()
-    world.tables.append(_table(before, asleep))
-    return _figures(world, before, asleep, took)
+    finished = Figure(
+        "woken at one moment, finished",
+        f"{slept:,}",
+        target=f"{count:,}",
+        met=slept == count,
+        note=f"all {count:,} in the database and at Temporal, {timedelta(seconds=round(took))} after they woke"
+        + ("" if slept == count else "; the machine was too slow for all to sleep at once"),
+    )
+    return [*_figures(world, before, asleep), finished]
 
 
-async def _fall_asleep(world: World, uids: Sequence[str], wakes_at: float, progress: Shown) -> None:
-    """Returns when all sleep. Raises RuntimeError where the first would wake before the last sleeps."""
-    started = 0
-    while (asleep := await world.count(_ASLEEP)) < len(uids):
-        progress.step("falling asleep", asleep, len(uids))
-        if wakes_at - time.time() < LEAST_WATCHED_SECONDS + 2 * SETTLE_SECONDS:
-            raise RuntimeError(f"only {asleep} of {len(uids)} chains slept in time: the machine was slower than before")
+async def _fall_asleep(world: World, uids: Sequence[str], wakes_at: float, progress: Shown) -> int:
+    """Starts all chains; returns how many slept at once. Those that come too late for that don't sleep at all."""
+    started, asleep = 0, 0
+    while asleep < len(uids) and wakes_at - time.time() > LEAST_WATCHED_SECONDS + 2 * SETTLE_SECONDS:
         more = uids[started : asleep + AT_A_TIME]
         started += len(more)
         await asyncio.gather(*(world.ours.begin(uid) for uid in more))
         await asyncio.sleep(0.05)
+        asleep = await world.count(_ASLEEP)
+        progress.step("falling asleep", asleep, len(uids))
+    for begin in range(started, len(uids), AT_A_TIME):
+        await asyncio.gather(*(world.ours.begin(uid) for uid in uids[begin : begin + AT_A_TIME]))
+    return asleep
 
 
 async def _watched(world: World, seconds: float) -> Asleep:
@@ -123,33 +135,22 @@ def _table(before: Asleep, asleep: Asleep) -> Table:
     )
 
 
-def _figures(world: World, before: Asleep, asleep: Asleep, took: float) -> list[Figure]:
+def _figures(world: World, before: Asleep, asleep: Asleep | None) -> list[Figure]:
     count = world.sizes.sleepers
+    cpu, memory = f"worker CPU, {count:,} chains asleep", "worker memory for each chain asleep"
+    if asleep is None:
+        return [Figure(name, "unknown", target="none worth measuring", met=False) for name in (cpu, memory)]
     percent, without = asleep.cpu_percent.get("worker", 0.0), before.cpu_percent.get("worker", 0.0)
-    grown_mib = asleep.rss_mib - before.rss_mib
-    each_kib = grown_mib * 1024 / count
-    longer = timedelta(seconds=round(took))
+    each_kib = max(0.0, asleep.rss_mib - before.rss_mib) * 1024 / count
+    cached = min(count, world.settings.worker_max_cached_workflows)
+    watched = f"of one core, over {asleep.watched_seconds:.0f} s; {without:.1f} % without"
     return [
+        Figure(cpu, f"{percent:.1f} %", "", f"≤ {MOST_CPU_PERCENT:g} %", percent <= MOST_CPU_PERCENT, watched),
         Figure(
-            f"worker CPU, {count:,} chains asleep",
-            f"{percent:.1f} %",
-            target=f"≤ {MOST_CPU_PERCENT:g} %",
-            met=percent <= MOST_CPU_PERCENT,
-            note=f"of one core, over {asleep.watched_seconds:.0f} s; {without:.1f} % without",
-        ),
-        Figure(
-            "worker memory for each",
+            memory,
             f"{each_kib:.0f} KiB",
             target=f"≤ {MOST_KIB:g} KiB",
             met=each_kib <= MOST_KIB,
-            note=f"{asleep.rss_mib:.0f} MiB, {before.rss_mib:.0f} MiB without; the cache keeps "
-            f"{min(count, world.settings.worker_max_cached_workflows):,} of them",
-        ),
-        Figure(
-            "woken at one moment, finished",
-            f"{count:,}",
-            target=f"{count:,}",
-            met=True,
-            note=f"by the database and by Temporal, {longer} after they woke",
+            note=f"{asleep.rss_mib:.0f} MiB, {before.rss_mib:.0f} MiB without; the cache keeps {cached:,} of them",
         ),
     ]

@@ -23,12 +23,15 @@ class Sender:
 
     async def word(self, request: Request) -> str:
         """The answer's status word, `HTTP 503` for anything but 200, or the name of what went wrong."""
+        writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 reader, writer = self._idle.pop() if self._idle else await self._open()
                 writer.write(self._head(request) + request.body)
                 status, body = await _answer(reader)
         except (OSError, EOFError, ValueError, TimeoutError) as error:
+            if writer is not None:
+                writer.close()
             return type(error).__name__
         self._idle.append((reader, writer))
         return str(json.loads(body).get("status")) if status == 200 else f"HTTP {status}"
