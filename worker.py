@@ -93,9 +93,10 @@ def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings
     ]
 
 
-def stripe_activities(store: Store, payments: PaymentGateway) -> list[Callable[..., Any]]:
+def stripe_activities(store: Store, payments: PaymentGateway, settings: Settings) -> list[Callable[..., Any]]:
     """Steps of the queue `billing-stripe`."""
-    charging, payouts = ChargingActivities(store, payments), PayoutActivities(store, payments)
+    per_second = settings.stripe_calls_per_second
+    charging, payouts = ChargingActivities(store, payments), PayoutActivities(store, payments, per_second=per_second)
     return [
         charging.charge,
         charging.bill_and_charge,
@@ -103,7 +104,7 @@ def stripe_activities(store: Store, payments: PaymentGateway) -> list[Callable[.
         charging.refund,
         payouts.transfer,
         payouts.reverse_transfer,
-        SettlementPayments(store, payments).pay,
+        SettlementPayments(store, payments, per_second=per_second).pay,
     ]
 
 
@@ -125,7 +126,7 @@ def build_workers(
     stripe = Worker(
         client,
         task_queue=ids.TASK_QUEUE_STRIPE,
-        activities=stripe_activities(store, payments),
+        activities=stripe_activities(store, payments, settings),
         interceptors=[PrivateErrors()],
         max_concurrent_activities=settings.worker_max_activities,
         max_task_queue_activities_per_second=settings.stripe_calls_per_second,

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class PayoutActivities:
-    def __init__(self, store: Store, payments: PaymentGateway) -> None:
+    def __init__(self, store: Store, payments: PaymentGateway, *, per_second: float) -> None:
         self._store = store
         self._payments = payments
-        self._sender = TransferSender(store, payments)
+        self._sender = TransferSender(store, payments, per_second=per_second)
 
     @activity.defn
     async def transfer(self, order: TransferInput) -> EffectResult:

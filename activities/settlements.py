@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from store import Store, Tx
     from store.rows import SettlementRow, TransferRow
 
-HEARTBEAT_SECONDS = 5.0
-"""Well below the step's heartbeat time-out: a claim of a million commissions runs as one statement for a while."""
+HEARTBEAT_SECONDS = 4.0
+"""Well below the steps' heartbeat time-out."""
 
 LISTED_PAGE = 500
 
@@ -165,9 +165,9 @@ class SettlementActivities:
 class SettlementPayments:
     """The one step of a settlement that calls Stripe."""
 
-    def __init__(self, store: Store, payments: PaymentGateway) -> None:
+    def __init__(self, store: Store, payments: PaymentGateway, *, per_second: float) -> None:
         self._store = store
-        self._sender = TransferSender(store, payments)
+        self._sender = TransferSender(store, payments, per_second=per_second)
 
     @activity.defn
     async def pay(self, order: SettleInput) -> EffectResult:
@@ -176,6 +176,10 @@ class SettlementPayments:
         A second call finds it done, also where something was taken back of the transfer since: it is never sent again.
         Amount 0 without a code: it was carried over, nothing is to be paid.
         """
+        async with _heartbeats():
+            return await self._pay(order)
+
+    async def _pay(self, order: SettleInput) -> EffectResult:
         async with self._store.begin() as tx:
             row = await _row(tx, order)
             known = await tx.money.transfer(row.transfer_key) if row.transfer_key is not None else None
@@ -186,11 +190,13 @@ class SettlementPayments:
                 return EffectResult()
             account = await self._sender.destination(tx, order.reseller_id)
         if known is not None and known.status is EffectStatus.STARTED:
+            await self._sender.turn()
             return await self._end_open_try(order, row, known)
         if row.needs_approval and row.approved_by is None:
             return EffectResult(refused_code="needs_approval", reason=ParkReason.APPROVAL_REQUIRED)
         if isinstance(account, EffectResult):
             return account
+        await self._sender.turn()
         obstacle = await self._sender.obstacle(account, currency=row.currency, amount_minor=row.payable_minor)
         if obstacle is not None:
             return obstacle

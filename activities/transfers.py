@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from activities.errors import told_to_temporal
 from activities.lookup import look_first
 from activities.models import EffectResult
+from activities.pace import Pace
 from domain import ledger
 from domain.effects import EffectStatus
 from domain.model import ParkReason
@@ -25,11 +26,19 @@ _REASONS = {"account_not_ready": NOT_READY, "balance_insufficient": ParkReason.B
 
 
 class TransferSender:
-    """Sends transfers that are recorded as begun, and records what became of them."""
+    """Sends transfers that are recorded as begun, and records what became of them.
 
-    def __init__(self, store: Store, payments: PaymentGateway) -> None:
+    `per_second`: Stripe's limit on one endpoint, for all workers together.
+    """
+
+    def __init__(self, store: Store, payments: PaymentGateway, *, per_second: float) -> None:
         self._store = store
         self._payments = payments
+        self._pace = Pace(store, "transfers", per_second=per_second)
+
+    async def turn(self) -> None:
+        """Wait until Stripe may be asked for one more transfer, and for what belongs to it."""
+        await self._pace.wait()
 
     async def destination(self, tx: Tx, reseller_id: str) -> str | EffectResult:
         """The reseller's connected account, or why he cannot be paid by our own data."""
@@ -70,6 +79,7 @@ class TransferSender:
         """Transfer what `row` says out of a charge, unless it was done already. The account is read again before."""
         if row.status is EffectStatus.SUCCEEDED:
             return EffectResult(amount_minor=row.amount_minor)
+        await self.turn()
         looked = look_first(row.begun_at)
         found = await self.find(row, group=group) if looked else None
         if found is None:

@@ -27,6 +27,7 @@ from store.inbox import InboxRepository
 from store.ledger import LedgerRepository
 from store.log import LogRepository
 from store.money import MoneyRepository
+from store.pace import PaceRepository
 from store.repository import driver_of, raised
 from store.resellers import ResellerRepository
 from store.settlements import SettlementRepository
@@ -81,6 +82,10 @@ class Tx:
     @cached_property
     def log(self) -> LogRepository:
         return LogRepository(self.connection)
+
+    @cached_property
+    def pace(self) -> PaceRepository:
+        return PaceRepository(self.connection)
 
 
 class Store:

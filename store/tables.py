@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from store import tables_catalog, tables_chains, tables_inbox, tables_ledger, tables_money, tables_settlements
+from store import (
+    tables_catalog,
+    tables_chains,
+    tables_inbox,
+    tables_ledger,
+    tables_money,
+    tables_paces,
+    tables_settlements,
+)
 from store.schema import metadata
 
 __all__ = [
@@ -12,5 +20,6 @@ __all__ = [
     "tables_inbox",
     "tables_ledger",
     "tables_money",
+    "tables_paces",
     "tables_settlements",
 ]

@@ -46,8 +46,8 @@ DATABASE_TIMEOUT = timedelta(seconds=15)
 LONG_DATABASE_TIMEOUT = timedelta(hours=1)
 """A claim over millions of commissions, on a server that is busy."""
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=30)
-"""Six beats: a worker that died is noticed long before the step's own limit."""
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+"""Three beats and more: a worker that died is noticed long before the step's own limit."""
 
 AFTER_CHAINS = Priority(priority_key=4)
 """The default is 3. Month ends fill the rate-capped queue for minutes."""
@@ -70,7 +70,11 @@ def settlement_step(step_timeout_seconds: float, summary: str, *, tries: int | N
 
     `tries` bounds how often it is tried; without, only the time does.
     """
-    options = {**stripe_step(step_timeout_seconds, summary), "priority": AFTER_CHAINS}
+    options = {
+        **stripe_step(step_timeout_seconds, summary),
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+        "priority": AFTER_CHAINS,
+    }
     if tries is not None:
         options["retry_policy"] = replace(OUTSIDE_RETRY, maximum_attempts=tries)
     return options

@@ -42,9 +42,9 @@ Result = TypeVar("Result")
 
 _SCHEDULED_FOR = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 
-IN_FLIGHT = 50
-"""Transfers under way at a time: two seconds' worth of what Stripe allows, so that its queue never runs dry. After
-`pause` at most so many still go."""
+IN_FLIGHT = 30
+"""Transfers under way at a time: a little more than a second's worth of what Stripe allows, so that there is always one
+whose turn it is. After `pause` at most so many still go."""
 
 PAGE = 250
 """Unpaid statements read at a time. A run reads no further page once Temporal suggests a new one (4,096 events), so
