@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from local.demo_plan import Plan
 from local.demo_report import Result, collect, show
 from local.demo_script import SETTINGS, Script, all_arrived
+from local.demo_settlement import ADJUSTED, MonthEnd
+from local.demo_settlement import SETTINGS as SETTLEMENT_SETTINGS
 from local.demo_world import DemoFailed, World
 from local.environment import Environment, Wishes
 from local.postgres import EmbeddedPostgres
@@ -25,10 +27,8 @@ from local.setup import CATALOGUE, set_up
 from local.temporal import LocalTemporal
 from local.up import FAILED, explained, is_new, show_addresses, wait_until_told, written_env
 from store.rows import InboxStatus
-from workflows.settlement import SettlementWorkflow
 
-WISHES = Wishes(settings=SETTINGS, isolated=True)
-SETTLE_TIMEOUT_SECONDS = 120
+WISHES = Wishes(settings={**SETTINGS, **SETTLEMENT_SETTINGS}, isolated=True)
 INBOX_TIMEOUT_SECONDS = 60
 _BAR_SECONDS = 0.2
 
@@ -77,8 +77,8 @@ def _run(environment: Environment, state_dir: Path, keep: bool, bookings: int, c
         if keep:
             console.print(
                 f"Everything keeps running. Temporal Web UI: {environment.ui_url}\n"
-                f"In another terminal: `billing show {example}`, `billing chains --stuck`, `billing ledger`. "
-                "Ctrl-C ends it.",
+                f"In another terminal: `billing show {example}`, `billing chains --stuck`, `billing ledger`, "
+                f"`billing statement {ADJUSTED} {result.plan.period}`. Ctrl-C ends it.",
                 markup=False,
             )
             return max(wait_until_told(environment, console), FAILED if result.problems else 0)
@@ -126,10 +126,10 @@ async def play(environment: Environment, bookings: int, console: Console) -> Res
             try:
                 told = await script.play()
                 progress.update(bar, completed=len(plan.all), description=f"settling {plan.period}")
-                await _settle(world, plan)
+                settled = await MonthEnd(world, plan.period, progress.console.print).play()
                 await _inbox_is_empty(world)
                 progress.update(bar, description="auditing")
-                result = await collect(world, plan, told)
+                result = await collect(world, plan, told, settled)
                 progress.update(bar, description="done")
             finally:
                 following.cancel()
@@ -151,17 +151,6 @@ async def _follow(world: World, plan: Plan, progress: Progress, bar: int) -> Non
                 )
         progress.update(bar, completed=sum(all_arrived(rows, plan)))  # type: ignore[arg-type]
         await asyncio.sleep(_BAR_SECONDS)
-
-
-async def _settle(world: World, plan: Plan) -> None:
-    """The last month's settlement, as `billing settle` orders it."""
-    workflow_id = await world.operator.settle(plan.period, "demo-operator")
-    handle = world.client.get_workflow_handle_for(SettlementWorkflow.run, workflow_id)
-    try:
-        async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
-            await handle.result()
-    except TimeoutError:
-        raise DemoFailed(f"{workflow_id} has not ended after {SETTLE_TIMEOUT_SECONDS} s") from None
 
 
 async def _inbox_is_empty(world: World) -> None:

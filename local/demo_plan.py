@@ -138,6 +138,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("tiered", "above the included quota: volume tiers", _PAST, (3,), MATURED, 1, 9),
     Kind("per_booking", "paid; commission transferred at once", _PAST, (6,), PAID, 2, 20),
     Kind("direct", "paid; no reseller, no commission", _PAST, (14,), PAID, 1, 8),
+    Kind("small", "paid; its reseller stays below his minimum payout", _PAST, (15,), MATURED),
     Kind("sepa", "SEPA debit that is paid late", _PAST, (4,), MATURED, 1, 10),
     Kind("lost_answer", "Stripe's answer to the charge was lost", _PAST, (8,), MATURED, 1, 3),
     Kind("lost_webhook", "webhook lost, found by the sweep", _PAST, (1,), MATURED),
@@ -271,7 +272,7 @@ def people() -> dict[str, Any]:
                 "organizer_id": 501 if number == 14 else 5,
                 "team_id": 70 if number == 13 else None,
             }
-            for number in (*range(1, 15), UNMAPPED_EVENT_TYPE)
+            for number in (*range(1, 16), UNMAPPED_EVENT_TYPE)
         ],
     }
 

@@ -17,11 +17,15 @@ from domain.money import format_amount
 from gateways.stripe import StripeGateway
 from local.demo_plan import Kind, Plan
 from local.demo_script import Told, arrived
+from local.demo_settlement import Settled
+from local.demo_settlement_report import problems as settlement_problems
+from local.demo_settlement_report import reasons, shortened
+from local.demo_settlement_report import table as settlement_table
 from local.demo_world import World
 from settings import Settings
 from store import Store
 from store.audit import Finding, audit
-from store.rows import AccountBalance, AccountLine, ChainRow, InboxRow, InboxStatus, SettlementRow, SettlementStatus
+from store.rows import AccountBalance, AccountLine, ChainRow, InboxRow, InboxStatus
 
 CURRENCY = "EUR"
 _BERLIN = ZoneInfo("Europe/Berlin")
@@ -36,13 +40,18 @@ class Earnings:
     reversed_minor: int = 0
     transferred_minor: int = 0
     """For single bookings, less what was taken back."""
+    vat_minor: int = 0
+    """On what statements credit him."""
+    adjusted_minor: int = 0
+    """Manual adjustments, in his favour."""
     settled_minor: int = 0
     """By the month's settlement."""
 
     @property
     def open_minor(self) -> int:
         """May be below zero: a reseller owes what was rolled back after he was paid."""
-        return self.accrued_minor - self.reversed_minor - self.transferred_minor - self.settled_minor
+        earned_minor = self.accrued_minor - self.reversed_minor + self.vat_minor + self.adjusted_minor
+        return earned_minor - self.transferred_minor - self.settled_minor
 
 
 @dataclass
@@ -53,7 +62,7 @@ class Result:
     rows: dict[str, ChainRow]
     told: Told
     earnings: dict[str, Earnings]
-    settlements: list[SettlementRow]
+    settled: Settled
     balances: list[AccountBalance]
     findings: list[Finding]
     inbox: dict[InboxStatus, int]
@@ -63,7 +72,7 @@ class Result:
     problems: list[str] = field(default_factory=list)
 
 
-async def collect(world: World, plan: Plan, told: Told) -> Result:
+async def collect(world: World, plan: Plan, told: Told, settled: Settled) -> Result:
     """Reads the figures once everything has happened, runs the audit against Stripe, and judges."""
     async with world.store.begin() as tx:
         rows = {row.chain_uid: row for row in await tx.chains.list(limit=_ALL)}
@@ -74,7 +83,7 @@ async def collect(world: World, plan: Plan, told: Told) -> Result:
             rows=rows,
             told=told,
             earnings={one: earnings(lines[one]) for one in resellers},
-            settlements=await tx.settlements.of(plan.period),
+            settled=settled,
             balances=await tx.ledger.trial_balance(),
             findings=[],
             inbox=await tx.inbox.counts(),
@@ -113,6 +122,10 @@ def earnings(lines: Iterable[AccountLine]) -> Earnings:
             found.accrued_minor -= signed_minor
         elif line.kind == EntryKind.COMMISSION_REVERSED:
             found.reversed_minor += signed_minor
+        elif line.kind == EntryKind.COMMISSION_VAT:
+            found.vat_minor -= signed_minor
+        elif line.kind in (EntryKind.ADJUSTED, EntryKind.WRITTEN_OFF):
+            found.adjusted_minor -= signed_minor
         elif line.chain_uid is not None:
             found.transferred_minor += signed_minor
         else:
@@ -136,11 +149,7 @@ def _problems(result: Result) -> Iterable[str]:
     debit_minor, credit_minor = sums(result.balances)
     if debit_minor != credit_minor:
         yield f"trial balance: debit {debit_minor} is not credit {credit_minor}"
-    for settlement in result.settlements:
-        if settlement.status is not SettlementStatus.PAID:
-            yield f"settlement of {settlement.reseller_id}: {settlement.status} {settlement.reason or ''}"
-    if not result.settlements:
-        yield f"nothing was settled for {result.plan.period}"
+    yield from settlement_problems(result.settled, result.plan.period)
     told = result.told
     if any(not 400 <= status < 500 for status in told.refused_webhooks):
         yield f"forged webhooks were answered {dict(told.refused_webhooks)} instead of 4xx"
@@ -166,6 +175,14 @@ def show(result: Result, console: Console) -> None:
     for table in (_outcomes(result), _parked(result), _earned(result), _trial_balance(result)):
         console.print(table)
         console.print()
+    console.print(settlement_table(result.settled, result.plan.period))
+    for line in reasons(result.settled):
+        console.print(line, markup=False)
+    if result.settled.page is not None:
+        console.print("\nOne of them, as its reseller reads it:\n", style="bold")
+        for line in shortened(result.settled.page):
+            console.print(line, markup=False, soft_wrap=True)
+    console.print()
     told, inbox = result.told, result.inbox
     statuses = ", ".join(f"{count} × {status}" for status, count in sorted(told.refused_webhooks.items()))
     console.print(
@@ -234,16 +251,17 @@ def _parked(result: Result) -> Table:
 
 
 def _earned(result: Result) -> Table:
-    columns = ("accrued", "reversed", "transferred", "settled", "open")
-    title = f"Commissions per reseller; settled: {result.plan.period}"
+    columns = ("accrued", "reversed", "VAT", "adjusted", "paid", "open")
+    title = f"Accounts of the resellers; settled: {result.plan.period}"
     table = _table(title, ("reseller", *columns), right=columns)
     total: dict[str, int] = defaultdict(int)
     for reseller_id, earned in result.earnings.items():
         amounts = [
             earned.accrued_minor,
             earned.reversed_minor,
-            earned.transferred_minor,
-            earned.settled_minor,
+            earned.vat_minor,
+            earned.adjusted_minor,
+            earned.transferred_minor + earned.settled_minor,
             earned.open_minor,
         ]
         for column, amount in zip(columns, amounts, strict=True):

@@ -217,7 +217,7 @@ class Script:
             await self._world.stripe.lose_answer(uid)
         # The included quota goes to whoever is quoted first.
         await self._plant("included")
-        kinds = ("lost_answer", "sepa", "declined", "unmapped", "per_booking", "direct", "monthly", "upcoming")
+        kinds = ("lost_answer", "sepa", "small", "declined", "unmapped", "per_booking", "direct", "monthly", "upcoming")
         await self._duplicate(self._of("per_booking")[:1], SAME_WEBHOOK)
         await self._duplicate(self._of("monthly")[::10], 2)
         await self._plant(*kinds)

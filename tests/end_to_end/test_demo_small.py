@@ -24,6 +24,8 @@ from temporalio.client import Client
 
 from domain.catalog import parse_catalog
 from domain.chain import ChainStage
+from domain.effects import CarryReason, SettlementStatus
+from domain.model import ParkReason
 from domain.pricing import period_bounds, period_of, previous_period
 from local.demo import WISHES, demo, play, start_everything
 from local.demo_plan import KINDS, Plan, people, priced_catalogue
@@ -31,7 +33,6 @@ from local.demo_report import Result, show, sums
 from local.environment import Environment
 from local.setup import CATALOGUE
 from starter.temporal import connect
-from store.rows import SettlementStatus
 from tests.conftest import create_database, drop_database, url_of
 
 ANYWHERE = replace(WISHES, temporal_port=0, ui_port=0, webhook_port=0, stripe_port=0, calcom_port=0, persistent=False)
@@ -41,7 +42,7 @@ LEAST = len(KINDS) + 3
 
 ENDS = {
     "paid": 10,
-    "matured": 7,
+    "matured": 8,
     "declined": 2,
     "cancelled": 3,
     "cancelled_with_fee": 1,
@@ -130,6 +131,7 @@ def _people(result: Result) -> set[str]:
     catalog = parse_catalog(CATALOGUE.read_text(encoding="utf-8"))
     known |= {words for customer in catalog.customers for words in (customer.name, customer.email)}
     known |= {words for reseller in catalog.resellers for words in (reseller.name, reseller.email)}
+    known |= {reseller.address.line1 for reseller in catalog.resellers if reseller.address is not None}
     return {words.lower() for words in known if words}
 
 
@@ -171,16 +173,39 @@ class TestRun:
         assert debit_minor == credit_minor > 0
 
     def test_every_reseller_with_a_share_was_settled(self, run: Run) -> None:
-        assert {row.status for row in run.result.settlements} == {SettlementStatus.PAID}
-        paid = {row.reseller_id: row.amount_minor for row in run.result.settlements}
-        assert {"r-altona", "r-hamburg", "r-nord", "r-west"} <= set(paid)
-        for reseller_id, amount_minor in paid.items():
-            assert run.result.earnings[reseller_id].settled_minor == amount_minor > 0
+        rows = {row.reseller_id: row for row in run.result.settled.rows}
+        assert {"r-altona", "r-hamburg", "r-nord", "r-west", "r-insel"} <= set(rows)
+        for reseller_id, row in rows.items():
+            assert run.result.earnings[reseller_id].settled_minor == (row.payable_minor if row.transfer_key else 0)
 
-    def test_a_reseller_who_is_paid_per_booking_has_transfers_and_no_settlement(self, run: Run) -> None:
+    def test_the_settlement_shows_each_way_that_a_statement_can_take(self, run: Run) -> None:
+        settled = run.result.settled
+        rows = {row.reseller_id: row for row in settled.rows}
+        assert {row.status for row in settled.rows} == {SettlementStatus.PAID, SettlementStatus.CARRIED_OVER}
+        assert settled.was_parked == {
+            "r-west": ParkReason.RESELLER_NOT_READY,
+            "r-hamburg": ParkReason.APPROVAL_REQUIRED,
+        }
+        assert (rows["r-insel"].carry_reason, rows["r-insel"].payable_minor) == (CarryReason.BELOW_MINIMUM, 0)
+        assert rows["r-hamburg"].approved_by == "fin-ben"
+        assert len(settled.refusals) == 2
+        assert all("fin-anna" in told and "second person" in told for told in settled.refusals)
+        assert settled.differs_from_dry_run == []
+
+    def test_a_reseller_who_is_paid_per_booking_gets_only_the_vat_with_the_month(self, run: Run) -> None:
         sued = run.result.earnings["r-sued"]
         assert sued.transferred_minor > 0
-        assert sued.settled_minor == 0
+        assert sued.settled_minor == sued.vat_minor > 0
+
+    def test_a_statement_is_printed_as_its_reseller_reads_it(self, run: Run) -> None:
+        printed = io.StringIO()
+        show(run.result, Console(file=printed, width=80))
+        told = printed.getvalue()
+        for part in (
+            *("STATEMENT S-", "Gutschrift", "Hanse Termine", "Terminwerk GmbH", "bonus of the spring campaign"),
+            *("r-west: parked at first (reseller_not_ready)", "below his minimum payout of 50,00 €"),
+        ):
+            assert part in " ".join(told.split()), part
 
     def test_lost_answers_charge_once(self, run: Run) -> None:
         assert (run.result.told.lost_answers, run.result.told.charges_after_lost_answers) == (1, 1)
