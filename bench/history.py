@@ -18,17 +18,13 @@ PATIENCE_SECONDS = 120
 _BUYS = {
     "workflow execution started": "the chain, once and for ever under its id; findable from the first moment",
     "workflow tasks": "the places where a crash resumes: one for each answer from outside and for the end of the hold",
-    "activity read_booking": "a row of its own in the Web UI; repeated for 15 minutes, by whichever worker lives",
-    "activity charge": "a row of its own; Stripe's rate for all workers together; repeated with the same key",
+    "activity take_in": "Cal.com: a row of its own in the Web UI, repeated by whichever worker lives; the frozen quote",
+    "activity bill_and_charge": "Stripe: a row of its own, one rate for all workers, one key for repeats; the books",
     "timer": "the hold of a day or a month: a row in the server, no memory and no worker",
     "upsert workflow search attributes": "lists by stage, customer, reseller, amount and month",
     "workflow execution completed": "the outcome in every list, until the retention is over",
     "patch": "running chains keep the old order of steps",
-    "local activity quote": "price, tax and commissions, frozen",
-    "local activity bill": "the receivable and the invoice number",
-    "local activity accrue": "the commission of every level",
-    "local activity mature": "what is due now, what the month's settlement pays",
-    "local activity record": "where the chain stands, for SQL and the audit",
+    "local activity mature_and_close": "what is due now, what the month's settlement pays; where the chain stands",
 }
 
 
@@ -39,7 +35,7 @@ async def run(world: World, progress: Shown) -> list[Figure]:
     progress.say(f"a chain whose hold ends in {SLEEP.seconds} s")
     async with asyncio.timeout(PATIENCE_SECONDS):
         await world.ours.chain(uid)
-    world.worker_chains += 1
+    world.ended(1)
     history = await world.client.get_workflow_handle(ids.booking_workflow(uid)).fetch_history()
     found = steps(history.events)
     if not any(step.name == "timer" for step in found):

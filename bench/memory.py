@@ -13,12 +13,13 @@ from bench.world import World
 MOST_GROWTH = 1.10
 """Flat: what is left of growth is the allocator's, not the chains'."""
 BATCH = 250
-MARK_EVERY = 1_000
 
 
 async def run(world: World, progress: Shown) -> list[Figure]:
-    await fill(world, world.sizes.memory_from, progress)
-    await fill(world, world.sizes.memory_to, progress)
+    for upto in (world.sizes.memory_from, world.sizes.memory_to):
+        await fill(world, upto, progress)
+        await asyncio.sleep(1)
+        world.rss_mib_after[world.worker_chains] = world.worker_rss_mib()
     marks = world.rss_mib_after
     first, last = min(marks), max(marks)
     ratio = marks[last] / marks[first]
@@ -43,20 +44,15 @@ async def run(world: World, progress: Shown) -> list[Figure]:
 
 
 async def fill(world: World, upto: int, progress: Shown) -> None:
-    """Runs chains until so many have ended on the first worker. Notes its memory then, and at whole thousands."""
+    """Runs chains until so many have ended on the first worker."""
     begun_at = world.worker_chains
     while world.worker_chains < upto:
-        count = min(BATCH, upto - world.worker_chains, MARK_EVERY - world.worker_chains % MARK_EVERY)
+        count = min(BATCH, upto - world.worker_chains)
         uids = [f"fill-{world.worker_chains}-{index}" for index in range(count)]
         await world.plant(uids)
         meter = CpuMeter(world.env.tree)
         seconds = await in_flight(world.ours, uids, world.sizes.in_flight)
         world.strangers_cores.append(meter.strangers() / seconds)
-        world.worker_chains += count
         world.chains_per_second = count / seconds
+        world.ended(count)
         progress.step("chains", world.worker_chains - begun_at, upto - begun_at)
-        if world.worker_chains % MARK_EVERY == 0:
-            world.rss_mib_after[world.worker_chains] = world.worker_rss_mib()
-    if begun_at <= upto and upto not in world.rss_mib_after:
-        await asyncio.sleep(1)
-        world.rss_mib_after[world.worker_chains] = world.worker_rss_mib()

@@ -22,9 +22,8 @@ from bench.world import HOLD, World
 
 AT_A_TIME = 64
 """Chains that have not fallen asleep yet."""
-SPARE = 1.35
-"""How much longer than at the speed of whole chains they may take to fall asleep, though that is less work."""
-WATCH_SECONDS = 20.0
+SPARE = 1.1
+"""How much longer than at the speed of whole chains they may take to fall asleep, which is less work."""
 SETTLE_SECONDS = 3.0
 LEAST_WATCHED_SECONDS = 3.0
 MOST_CPU_PERCENT = 2.0
@@ -50,8 +49,10 @@ class Asleep:
 async def run(world: World, progress: Shown) -> list[Figure]:
     await fill(world, world.sizes.memory_from, progress)
     before = await _watched(world, 3.0)
+    if not world.chains_per_second:
+        await fill(world, world.worker_chains + world.sizes.in_flight, progress)
     count = world.sizes.sleepers
-    wakes_at = time.time() + count / world.chains_per_second * SPARE + WATCH_SECONDS + 2 * SETTLE_SECONDS
+    wakes_at = time.time() + count / world.chains_per_second * SPARE + world.sizes.watch_seconds + 2 * SETTLE_SECONDS
     uids = [f"sleep-{index}" for index in range(count)]
     await world.plant(uids, end=datetime.fromtimestamp(wakes_at, UTC) - HOLD)
     begun = time.monotonic()
@@ -60,12 +61,11 @@ async def run(world: World, progress: Shown) -> list[Figure]:
     progress.say(f"{slept:,} asleep after {time.monotonic() - begun:.0f} s, {spare_seconds:.0f} s before they wake")
     asleep = None
     if slept == count:
-        asleep = await _watched(world, min(WATCH_SECONDS, spare_seconds - 2 * SETTLE_SECONDS))
+        asleep = await _watched(world, min(world.sizes.watch_seconds, spare_seconds - 2 * SETTLE_SECONDS))
         world.tables.append(_table(before, asleep))
     await asyncio.sleep(max(0.0, wakes_at - time.time()))
     took = await _until_finished(world, progress)
-    world.worker_chains += count
-    world.rss_mib_after[world.worker_chains] = world.worker_rss_mib()
+    world.ended(count)
     finished = Figure(
         "woken at one moment, finished",
         f"{slept:,}",

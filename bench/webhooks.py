@@ -52,7 +52,7 @@ async def run(world: World, progress: Shown) -> list[Figure]:
     known = [f"webhooks-known-{index}" for index in range(KNOWN)]
     await world.plant(known)
     await in_flight(world.ours, known, world.sizes.in_flight)
-    world.worker_chains += len(known)
+    world.ended(len(known))
     bodies = await Bodies.learn(world, known)
     rounds = []
     await _round(world, bodies, 0, WARM_UP_SECONDS)
@@ -97,7 +97,7 @@ async def _planned(world: World, bodies: Bodies, number: int, moments: int) -> t
     new_every = PER_SECOND // NEW_CHAINS_PER_SECOND
     new = [f"webhooks-new-{number}-{index}" for index in range(moments // new_every)]
     await world.plant(new)
-    world.worker_chains += len(new)
+    world.ended(len(new))
     planned: list[Request] = []
     fresh = iter(new)
     events = repeats = 0

@@ -55,7 +55,9 @@ async def _measured(world: World, number: int, count: int) -> tuple[float, Mappi
     await in_flight(world.ours, busy, most)
     seconds = time.perf_counter() - begun
     world.strangers_cores.append(meter.strangers() / seconds)
-    world.worker_chains += (len(warm) + len(busy)) // count
+    if count == 1:
+        world.chains_per_second = chains / seconds
+    world.ended((len(warm) + len(busy)) // count)
     return chains / seconds, {kind: spent / seconds for kind, spent in meter.used().items()}
 
 

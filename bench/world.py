@@ -41,6 +41,7 @@ WISHES = replace(
 PATIENCE_SECONDS = 180.0
 LOOK_AGAIN_SECONDS = 0.1
 
+MARK_EVERY = 1_000
 _PLANTED_AT_ONCE = 1_000
 
 
@@ -58,12 +59,23 @@ class Sizes:
     memory_to: int = 10_000
     seconds: float = 5.0
     """Of each round that is measured by time: ledger, webhooks."""
+    watch_seconds: float = 20.0
+    """How long sleeping chains are watched."""
     starts: int = 3
     """Rounds of each start-up."""
 
 
 QUICK = Sizes(
-    rounds=1, chains=20, lone=2, in_flight=8, sleepers=20, memory_from=40, memory_to=80, seconds=1.0, starts=1
+    rounds=1,
+    chains=20,
+    lone=2,
+    in_flight=8,
+    sleepers=20,
+    memory_from=40,
+    memory_to=80,
+    seconds=1.0,
+    watch_seconds=2.0,
+    starts=1,
 )
 """Whether everything works; its figures say nothing."""
 
@@ -89,7 +101,13 @@ class World:
     strangers_cores: list[float] = field(default_factory=list)
     """How many cores everything else on the machine kept busy, in each busy round."""
     rss_mib_after: dict[int, float] = field(default_factory=dict)
-    """Memory of the first worker after so many thousand chains, and such."""
+    """Memory of the first worker after so many chains, each time that a thousand more had ended."""
+
+    def ended(self, chains: int) -> None:
+        """So many more chains ended on the first worker."""
+        before, self.worker_chains = self.worker_chains, self.worker_chains + chains
+        if before // MARK_EVERY != self.worker_chains // MARK_EVERY:
+            self.rss_mib_after[self.worker_chains] = self.worker_rss_mib()
 
     async def plant(self, uids: Sequence[str], *, end: datetime | None = None) -> None:
         """Bookings without webhooks. Charged when they end (by default 20 days ago), matured a day later."""
