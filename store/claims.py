@@ -24,6 +24,10 @@ from store.statements import StatementRepository
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(:key)")
 _LOCK_KEY = 5_401_731_966_022
 """Advisory lock of the claiming transaction; any number that nobody else uses (`store.database` has the one below)."""
+_PLAN_AFRESH = text("""
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)
+""")
+"""For this transaction: a plan that was made when there were few lines would take hours with many."""
 _CLOSE_PERIOD = text("""
 INSERT INTO settlement_periods (period, sequence, boundary, requested_by, issuer)
 VALUES (:period, :sequence, :boundary, :requested_by, CAST(:issuer AS jsonb))
@@ -74,6 +78,7 @@ class ClaimRepository(StatementRepository):
             await self._execute(_CLOSE_PERIOD, **given, boundary=boundary, requested_by=requested_by, issuer=frozen)
         )
         if is_new:
+            await self._value(_PLAN_AFRESH)
             await self._execute(
                 CLAIM,
                 **given,

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+_PENDING = """
+    SELECT l.commission_id
+    FROM (SELECT DISTINCT reseller_id, currency FROM settlements WHERE brought_into IS NULL AND status <> 'paid') AS a
+    JOIN commissions AS c ON c.reseller_id = a.reseller_id AND c.currency = a.currency
+        AND c.status = 'matured' AND c.transfer_key IS NULL
+    JOIN settlement_lines AS l ON l.commission_id = c.id AND l.sequence = 0
+    UNION ALL SELECT -n FROM generate_series(1, 1000) AS n
+"""
+"""Matured, and on a statement that was not paid yet: of accounts with such a statement, so that no history is read.
+
+The ids that nobody has keep the planner from taking it for empty, and so from looking it up once for each commission.
+"""
+
 _MONTHLY = """
     SELECT c.id, c.reseller_id, c.currency, c.level, c.accrued_minor - c.reversed_minor AS amount_minor,
         CAST(0 AS bigint) AS transferred_minor
     FROM commissions AS c
     WHERE c.status = 'matured' AND c.transfer_key IS NULL AND c.matures_at < :boundary
       AND c.payout_mode IN ('monthly', 'on_hold')
-      AND NOT EXISTS (SELECT 1 FROM settlement_lines AS l WHERE l.commission_id = c.id AND l.sequence = 0)
+      AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.commission_id = c.id)
 """
-"""Matured and on no statement yet. What stands on one that was not paid yet is matured as well, hence the last line."""
+"""Matured and on no statement yet."""
 
 _OWN = """
     SELECT c.id, c.reseller_id, c.currency, c.level, c.accrued_minor - c.reversed_minor AS amount_minor,
@@ -79,7 +92,7 @@ _TAXES = """
 """
 
 _ACCOUNTS = """
-    SELECT a.reseller_id, a.currency, tax.vat_rate_bps, tax.vat_reason, tax.is_on_hold, tax.party,
+    SELECT tax.reseller_id, a.currency, tax.vat_rate_bps, tax.vat_reason, tax.is_on_hold, tax.party,
         coalesce(CAST(tax.minimums ->> a.currency AS bigint), 0) AS minimum_payout_minor,
         greatest(0, coalesce(o.opening, 0)) AS opening_credit_minor,
         greatest(0, -coalesce(o.opening, 0)) AS opening_debt_minor, o.negative_since,
@@ -94,31 +107,31 @@ _ACCOUNTS = """
         UNION SELECT reseller_id, currency FROM wanted
         UNION SELECT reseller_id, currency FROM remainders WHERE credit_minor + debt_minor > 0
     ) AS a
-    JOIN tax USING (reseller_id)
-    LEFT JOIN sums USING (reseller_id, currency)
+    JOIN tax ON tax.reseller_id = a.reseller_id
+    LEFT JOIN sums ON sums.reseller_id = a.reseller_id AND sums.currency = a.currency
     LEFT JOIN (
         SELECT reseller_id, currency, CAST(sum(amount_minor) AS bigint) AS clawback_minor,
             CAST(sum(transferred_minor) AS bigint) AS returned_minor, count(*) AS line_count
         FROM undone GROUP BY reseller_id, currency
-    ) AS u USING (reseller_id, currency)
+    ) AS u ON u.reseller_id = a.reseller_id AND u.currency = a.currency
     LEFT JOIN (
         SELECT reseller_id, currency,
             CAST(coalesce(sum(amount_minor) FILTER (WHERE direction = 'credit'), 0) AS bigint) AS credit_minor,
             CAST(coalesce(sum(amount_minor) FILTER (WHERE direction = 'debit'), 0) AS bigint) AS debit_minor,
             array_agg(requested_by) AS asked_by
         FROM wanted GROUP BY reseller_id, currency
-    ) AS j USING (reseller_id, currency)
+    ) AS j ON j.reseller_id = a.reseller_id AND j.currency = a.currency
     LEFT JOIN (
         SELECT reseller_id, currency, CAST(sum(credit_minor - debt_minor) AS bigint) AS opening,
             min(negative_since) AS negative_since
         FROM remainders GROUP BY reseller_id, currency
-    ) AS o USING (reseller_id, currency)
+    ) AS o ON o.reseller_id = a.reseller_id AND o.currency = a.currency
     LEFT JOIN (
         SELECT reseller_id, currency,
             CAST(coalesce(sum(vat_minor) FILTER (WHERE NOT is_debit), 0) AS bigint) AS credit_minor,
             CAST(coalesce(sum(vat_minor) FILTER (WHERE is_debit), 0) AS bigint) AS debit_minor
         FROM taxes GROUP BY reseller_id, currency
-    ) AS v USING (reseller_id, currency)
+    ) AS v ON v.reseller_id = a.reseller_id AND v.currency = a.currency
 """
 
 _DUE = """
@@ -142,13 +155,14 @@ _CLOSED = """
     FROM reasoned
 """
 
-_MADE = """
-    INSERT INTO settlements (period, sequence, reseller_id, currency, opening_credit_minor, opening_debt_minor,
+_INSERT = """
+    INSERT INTO settlements (id, period, sequence, reseller_id, currency, opening_credit_minor, opening_debt_minor,
         earned_minor, override_minor, clawback_minor, transferred_minor, returned_minor, adjustment_credit_minor,
         adjustment_debit_minor, vat_credit_minor, vat_debit_minor, payable_minor, carried_credit_minor,
         carried_debt_minor, minimum_payout_minor, line_count, carry_reason, negative_since, vat_rate_bps, vat_reason,
         party, needs_approval, asked_by, boundary, status, reason, finished_at)
-    SELECT :period, :sequence, reseller_id, currency, opening_credit_minor, opening_debt_minor, earned_minor,
+    OVERRIDING SYSTEM VALUE
+    SELECT id, :period, :sequence, reseller_id, currency, opening_credit_minor, opening_debt_minor, earned_minor,
         override_minor, clawback_minor, transferred_minor, returned_minor, adjustment_credit_minor,
         adjustment_debit_minor, vat_credit_minor, vat_debit_minor, CASE WHEN carry_reason IS NULL THEN due ELSE 0 END,
         CASE WHEN carry_reason IS NULL THEN 0 ELSE greatest(0, due) END, greatest(0, -due), minimum_payout_minor,
@@ -157,13 +171,13 @@ _MADE = """
             OR coalesce(due >= CAST(CAST(:approval AS jsonb) ->> currency AS bigint), false)),
         to_jsonb(ARRAY(SELECT DISTINCT unnest(array_append(asked_by, :requested_by)) ORDER BY 1)), :boundary, status,
         CASE status WHEN 'parked' THEN 'negative_balance' END, CASE WHEN status <> 'open' THEN now() END
-    FROM closed ORDER BY reseller_id, currency
-    RETURNING id, reseller_id, currency
+    FROM made
 """
 
 CLAIM = text(
     f"""
 WITH own AS MATERIALIZED ({_OWN}),
+pending AS MATERIALIZED ({_PENDING}),
 due AS NOT MATERIALIZED ({_MONTHLY} UNION ALL SELECT * FROM own),
 undone AS MATERIALIZED ({_UNDONE}),
 wanted AS MATERIALIZED (
@@ -186,15 +200,19 @@ accounts AS ({_ACCOUNTS}),
 balanced AS ({_DUE}),
 reasoned AS ({_REASONED}),
 closed AS ({_CLOSED}),
-made AS ({_MADE}),
+made AS MATERIALIZED (
+    SELECT nextval('settlements_id_seq') AS id, ordered.*
+    FROM (SELECT * FROM closed ORDER BY reseller_id, currency) AS ordered
+),
+written AS ({_INSERT}),
 taxed AS (
     INSERT INTO settlement_taxes (settlement_id, vat_rate_bps, vat_reason, net_minor, vat_minor, is_debit)
-    SELECT made.id, vat_rate_bps, vat_reason, net_minor, vat_minor, is_debit
+    SELECT made.id, taxes.vat_rate_bps, taxes.vat_reason, net_minor, vat_minor, is_debit
     FROM taxes JOIN made USING (reseller_id, currency)
 ),
 clawed AS (
     INSERT INTO settlement_lines (settlement_id, commission_id, sequence, amount_minor, transferred_minor)
-    SELECT made.id, undone.id, undone.sequence, amount_minor, transferred_minor
+    SELECT made.id, undone.id, undone.sequence, undone.amount_minor, undone.transferred_minor
     FROM undone JOIN made USING (reseller_id, currency)
 ),
 listed AS (
@@ -211,6 +229,5 @@ brought AS (
 INSERT INTO settlement_lines (settlement_id, commission_id, sequence, amount_minor, transferred_minor)
 SELECT made.id, due.id, 0, due.amount_minor, due.transferred_minor
 FROM due JOIN made ON made.reseller_id = due.reseller_id AND made.currency = due.currency
-ORDER BY due.id
 """  # noqa: S608 - constants
 )
