@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cli import output, session
 from domain import ids
 from domain.chain import ChainStage
+from domain.money import format_amount
 from domain.ports import OutsideError, RateLimited
 from settings import Settings
 
@@ -23,6 +24,9 @@ CHECK_SECONDS: Final = 12.0
 RELAY_LATE: Final = timedelta(minutes=2)
 """An event that is due for longer than this means that no relay runs; its lease is one minute."""
 
+
+_LISTED: Final = 20
+"""Statements and adjustments that are named one by one."""
 
 OK: Final = "ok"
 ATTENTION: Final = "attention"
@@ -75,6 +79,8 @@ async def look(given: Settings) -> list[Check]:
         ("ledger", _ledger, "Run `billing audit`: it names the entries. Stop settlements until they are explained."),
         ("inbox", _inbox, "Run `billing chains --stuck`, and see that `billing webhooks` runs: it holds the relay."),
         ("chains", _chains, "Run `billing chains --stuck`, then `billing retry UID` or `billing rollback UID`."),
+        ("settlements", _settlements, "Run `billing statement RESELLER`: it says for each what to do."),
+        ("adjustments", _adjustments, "Another person decides: `billing approve adjustment ID` or `billing reject …`."),
         ("temporal", _temporal, "Start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE."),
         ("search attributes", _search_attributes, "Run `billing migrate`: without them no chain can start."),
         ("schedules", _schedules, "Run `billing migrate`; unpause a paused one in the Temporal Web UI."),
@@ -150,6 +156,35 @@ async def _chains(given: Settings) -> str:
     if parked:
         raise Attention(f"parked: {told}")
     return "none waits for a person"
+
+
+async def _settlements(given: Settings) -> str:
+    """Statements of all months that wait for a person or for the balance at Stripe."""
+    async with session.open_store(given) as store, store.begin() as tx:
+        rows = await tx.settlements.attention(limit=_LISTED + 1)
+    if not rows:
+        return "no statement waits"
+    told = [
+        f"{row.statement_id} {row.reason.value if row.reason else row.status.value}"
+        + (f" since {output.when(row.waiting_since)}" if row.waiting_since else "")
+        for row in rows[:_LISTED]
+    ]
+    more = ", and more" if len(rows) > _LISTED else ""
+    raise Attention(f"{', '.join(told)}{more}")
+
+
+async def _adjustments(given: Settings) -> str:
+    """Corrections and write-offs that nobody has decided."""
+    async with session.open_store(given) as store, store.begin() as tx:
+        rows = await tx.settlements.waiting_adjustments()
+    if not rows:
+        return "none waits for a second person"
+    told = [
+        f"{one.id} of {one.reseller_id} ({format_amount(one.amount_minor, one.currency)}, by {one.requested_by})"
+        for one in rows[:_LISTED]
+    ]
+    more = f", and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
+    raise Attention(f"{', '.join(told)}{more}")
 
 
 async def _client(given: Settings) -> Client:

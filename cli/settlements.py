@@ -88,13 +88,15 @@ def settle(
 
 
 def _preview(month: str, *, supplement: bool, as_json: bool) -> None:
-    """The statements that the month's closing would freeze now. Writes nothing."""
+    """The statements that the month's closing would freeze now. Writes nothing, and needs no Temporal."""
 
     async def work(given: Settings) -> tuple[list[SettlementRow], bool]:
-        async with session.open_operator(given) as operator, session.open_store(given) as store:
+        from starter.settlement_orders import preview
+
+        async with session.open_store(given) as store:
             async with store.begin() as tx:
                 is_closed = await tx.settlements.latest_sequence(month) > 0
-            return await operator.preview(month, supplement=supplement), is_closed
+            return await preview(store, given, month, supplement=supplement), is_closed
 
     rows, is_closed = session.run(work)
     if as_json:

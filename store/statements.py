@@ -27,6 +27,9 @@ _UNPAID = text(
     f"{FROM_SETTLEMENTS} WHERE s.period = :period AND s.sequence = :sequence AND s.id > :after AND s.payable_minor > 0"
     " AND s.status IN ('open', 'waiting', 'parked') ORDER BY s.id LIMIT :limit"
 )
+_ATTENTION = text(
+    f"{FROM_SETTLEMENTS} WHERE s.status IN ('parked', 'waiting') AND s.brought_into IS NULL ORDER BY s.id LIMIT :limit"
+)
 _LATEST = text("SELECT coalesce(max(sequence), 0) FROM settlement_periods WHERE period = :period")
 _PROGRESS = text("""
 SELECT count(*) AS total, count(*) FILTER (WHERE status = 'open') AS open,
@@ -102,6 +105,10 @@ class StatementRepository(TransferRepository):
         In the order of their numbers; the next page starts `after` the last one's id.
         """
         return await self._rows(SettlementRow, _UNPAID, period=period, sequence=sequence, after=after, limit=limit)
+
+    async def attention(self, *, limit: int = 200) -> list[SettlementRow]:
+        """Statements of all months that are parked or wait, oldest first; a debt only until the next one takes it over."""
+        return await self._rows(SettlementRow, _ATTENTION, limit=limit)
 
     async def latest_sequence(self, period: str) -> int:
         """How often the month was closed: 0 never, 1 once, 2 and up with supplements."""

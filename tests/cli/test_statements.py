@@ -165,6 +165,48 @@ def test_orders_without_temporal_say_so(closed: Billing, arguments: tuple[str, .
     assert "Temporal does not answer" in result.stderr
 
 
+def test_looking_first_needs_no_temporal(billing: Billing, planted: Callable[..., Any]) -> None:
+    async def matured(store: Store) -> None:
+        await seed.apply(store)
+        await closing.matured(store, "one-1")
+
+    planted(matured)
+    result = billing("settle", "--month", "2026-03", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Dry run: nothing is written, nobody is paid." in result.stdout
+    assert "3 statements in EUR: 38,08 € to pay, 0,00 € carried over" in result.stdout
+    assert billing.json("settle", "--month", "2026-02", "--dry-run") == []
+    assert "There is nothing to settle" in billing("settle", "--month", "2026-02", "--dry-run").stdout
+    early = billing("settle", "--month", "2026-03", "--dry-run", "--supplement")
+    assert (early.exit_code, "close it first" in early.stderr) == (1, True)
+
+
+def test_health_lists_what_waits_of_all_months(closed: Billing, planted: Callable[..., Any]) -> None:
+    checks = {check["name"]: check for check in closed.json("health")}
+    assert (checks["settlements"]["state"], checks["settlements"]["found"]) == ("ok", "no statement waits")
+    assert checks["adjustments"]["state"] == "attention"
+    assert checks["adjustments"]["found"] == "A-1 of r-mid (12,50 €, by fin-anna)"
+    assert "billing approve adjustment" in checks["adjustments"]["to_do"]
+
+    async def waiting(store: Store) -> None:
+        async with store.begin() as tx:
+            mid = await tx.settlements.get("2026-03", "r-mid", "EUR")
+            root = await tx.settlements.get("2026-03", "r-root", "EUR")
+        assert mid is not None
+        assert root is not None
+        await closing.finish(store, mid, SettlementStatus.PARKED, ParkReason.RESELLER_NOT_READY)
+        await closing.finish(store, root, SettlementStatus.WAITING)
+        async with store.begin() as tx:
+            await tx.settlements.decide_adjustment("A-1", "fin-ben", approved=False)
+
+    planted(waiting)
+    checks = {check["name"]: check for check in closed.json("health")}
+    assert checks["adjustments"]["found"] == "none waits for a second person"
+    assert checks["settlements"]["state"] == "attention"
+    assert "S-2026-03-r-mid-EUR-1 reseller_not_ready" in checks["settlements"]["found"]
+    assert "S-2026-03-r-root-EUR-1 balance_insufficient since " in checks["settlements"]["found"]
+
+
 @pytest.fixture
 def row(database_url: str, planted: Callable[..., Any]) -> SettlementRow:
     async def one(store: Store) -> SettlementRow:
