@@ -107,7 +107,7 @@ class StatementRepository(TransferRepository):
         return await self._rows(SettlementRow, _UNPAID, period=period, sequence=sequence, after=after, limit=limit)
 
     async def attention(self, *, limit: int = 200) -> list[SettlementRow]:
-        """Statements of all months that are parked or wait, oldest first; a debt only until the next one takes it over."""
+        """Statements of all months that are parked or wait, oldest first; debts until the next statement takes them."""
         return await self._rows(SettlementRow, _ATTENTION, limit=limit)
 
     async def latest_sequence(self, period: str) -> int:
