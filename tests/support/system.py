@@ -69,9 +69,13 @@ class System:
 
 @asynccontextmanager
 async def running(
-    state_dir: Path, *, settings: Mapping[str, str] | None = None, persistent: bool = False
+    state_dir: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    persistent: bool = False,
+    catalogue: Path = CATALOGUE,
 ) -> AsyncIterator[System]:
-    """Start every process, set up with the tests' catalogue; end all of it in the end.
+    """Start every process, set up with the tests' catalogue or another one; end all of it in the end.
 
     `persistent`: Temporal keeps its state on disk and so survives a kill -9.
     """
@@ -80,13 +84,13 @@ async def running(
         environment = stack.enter_context(Environment(state_dir, wishes, say=lambda _: None))
         await asyncio.to_thread(environment.start)
         used = environment.settings()
-        await set_up(used, CATALOGUE, provision=True, by="tests")
+        await set_up(used, catalogue, provision=True, by="tests")
         await asyncio.to_thread(environment.start_webhooks)
         await asyncio.to_thread(environment.start_worker)
-        yield await _open(stack, environment, used)
+        yield await _open(stack, environment, used, catalogue)
 
 
-async def _open(stack: AsyncExitStack, environment: Environment, settings: Settings) -> System:
+async def _open(stack: AsyncExitStack, environment: Environment, settings: Settings, catalogue: Path) -> System:
     store = await stack.enter_async_context(Store(settings.sqlalchemy_url, pool_size=4))
     stripe_key = settings.stripe_secret_key.get_secret_value()
     payments = StripeGateway(secret_key=stripe_key, base_url=settings.stripe_base_url, timeout_seconds=10)
@@ -101,7 +105,7 @@ async def _open(stack: AsyncExitStack, environment: Environment, settings: Setti
         calcom=await stack.enter_async_context(calcom),
         stripe=await stack.enter_async_context(StripeDesk(environment.addresses["stripe sandbox"], stripe_key)),
     )
-    event_types = parse_catalog(CATALOGUE.read_text()).mappings.event_types
+    event_types = parse_catalog(catalogue.read_text()).mappings.event_types
     await system.calcom.event_types({one: one in NEED_CONFIRMATION for one in event_types})
     return system
 
