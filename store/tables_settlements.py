@@ -190,7 +190,6 @@ settlement_lines = Table(
     _figure("amount_minor", "Net: earned, or given back by a clawback"),
     _figure("transferred_minor", "Paid for it by a transfer of the booking's own; of a clawback: taken back of that"),
     PrimaryKeyConstraint("commission_id", "sequence"),
-    Index(None, "settlement_id", postgresql_using="brin"),
     comment="What each statement lists. A line is claimed once, by its key. Append-only. No foreign keys: they cost"
     " more than the claim itself; commissions and statements are never deleted, and the audit looks for orphans",
 )

@@ -449,13 +449,6 @@ def _create_lines() -> None:
         sa.PrimaryKeyConstraint("commission_id", "sequence", name=op.f("pk_settlement_lines")),
         comment=_LINES,
     )
-    op.create_index(
-        op.f("ix_settlement_lines_settlement_id"),
-        "settlement_lines",
-        ["settlement_id"],
-        unique=False,
-        postgresql_using="brin",
-    )
 
 
 def downgrade() -> None:
