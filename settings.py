@@ -126,6 +126,23 @@ class Settings(BaseSettings):
         "432000",
     )
 
+    onboarding_base_url: str | None = _field(
+        None,
+        "where resellers' browsers reach the webhook app, for links that never expire; Stripe wants https outside of "
+        "test mode; none: the app's own host and port",
+        "https://billing.example.com",
+        pattern=r"^https?://[^/ ]+(/[^ ]*[^/ ])?$",
+    )
+    onboarding_reminder_seconds: str = _field(
+        "259200,604800,1209600",
+        "when a reseller who has not finished at Stripe is reminded, counted from his first link: 3, 7 and 14 days; "
+        "after the last a person is asked to call him",
+        "259200,604800",
+        pattern=r"^[0-9]{1,8}(,[0-9]{1,8}){0,9}$",
+    )
+    onboarding_poll_seconds: Seconds = _field(
+        86_400, "how often a waiting reseller's account is read although no webhook told of it", "86400"
+    )
     document_issuer_name: str = _field(
         "",
         "the platform's name as credit notes show it (§ 14 UStG); empty: they say that it is missing",
@@ -155,6 +172,17 @@ class Settings(BaseSettings):
             "address": [line for line in lines if line],
             "vat_id": self.document_issuer_vat_id.strip() or None,
         }
+
+    @property
+    def onboarding_address(self) -> str:
+        """`onboarding_base_url`, or the webhook app's own address."""
+        host = f"[{self.webhook_host}]" if ":" in self.webhook_host else self.webhook_host
+        return self.onboarding_base_url or f"http://{host}:{self.webhook_port}"
+
+    @property
+    def onboarding_reminders(self) -> tuple[float, ...]:
+        """`onboarding_reminder_seconds` in their order in time."""
+        return tuple(sorted(float(part) for part in self.onboarding_reminder_seconds.split(",")))
 
     @property
     def sqlalchemy_url(self) -> str:

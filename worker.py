@@ -19,6 +19,7 @@ from activities.chains import ChainActivities
 from activities.charging import ChargingActivities
 from activities.commissions import CommissionActivities
 from activities.intake import IntakeActivities
+from activities.onboarding import OnboardingActivities, ResellerAccounts
 from activities.payouts import PayoutActivities
 from activities.privacy import PrivateErrors
 from activities.quoting import QuoteActivities
@@ -34,6 +35,8 @@ from starter.temporal import connect
 from store import Store
 from workflows.adjustment import AdjustmentWorkflow
 from workflows.booking import BookingWorkflow
+from workflows.onboarding import OnboardingWorkflow
+from workflows.reseller_news import ResellerNewsWorkflow
 from workflows.reseller_settlement import ResellerSettlementWorkflow
 from workflows.settlement import SettlementWorkflow
 from workflows.sweep import SweepWorkflow
@@ -47,6 +50,8 @@ WORKFLOWS: Sequence[type] = (
     SettlementWorkflow,
     ResellerSettlementWorkflow,
     AdjustmentWorkflow,
+    OnboardingWorkflow,
+    ResellerNewsWorkflow,
     SweepWorkflow,
 )
 
@@ -65,6 +70,7 @@ def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings
     intake = IntakeActivities(store, calendar)
     commissions, adjustments = CommissionActivities(store), AdjustmentActivities(store)
     settlements = SettlementActivities(store, issuer=settings.document_issuer)
+    onboarding = OnboardingActivities(store)
     return [
         intake.read_booking,
         intake.take_in,
@@ -89,6 +95,8 @@ def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings
         settlements.log_order,
         adjustments.request_adjustment,
         adjustments.decide_adjustment,
+        onboarding.check_master_data,
+        onboarding.note_onboarding,
         SweepActivities(store, calendar).sweep_bookings,
     ]
 
@@ -97,6 +105,7 @@ def stripe_activities(store: Store, payments: PaymentGateway, settings: Settings
     """Steps of the queue `billing-stripe`."""
     per_second = settings.stripe_calls_per_second
     charging, payouts = ChargingActivities(store, payments), PayoutActivities(store, payments, per_second=per_second)
+    resellers = ResellerAccounts(store, payments)
     return [
         charging.charge,
         charging.bill_and_charge,
@@ -105,6 +114,11 @@ def stripe_activities(store: Store, payments: PaymentGateway, settings: Settings
         payouts.transfer,
         payouts.reverse_transfer,
         SettlementPayments(store, payments, per_second=per_second).pay,
+        resellers.open_account,
+        resellers.read_account,
+        resellers.make_link,
+        resellers.follow_account,
+        resellers.follow_payout,
     ]
 
 

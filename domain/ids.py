@@ -60,6 +60,16 @@ def _supplement(separator: str, sequence: int) -> str:
     return "" if sequence == 1 else f"{separator}{sequence}"
 
 
+def onboarding_workflow(reseller_id: str) -> str:
+    """Workflow id of taking a reseller on."""
+    return f"onboarding-{_checked(reseller_id)}"
+
+
+def reseller_news_workflow(reseller_id: str) -> str:
+    """Workflow id of looking after what Stripe told of a reseller's account."""
+    return f"reseller-news-{_checked(reseller_id)}"
+
+
 def undo_workflow(chain_uid: str) -> str:
     """Workflow id of rolling back a chain that has ended."""
     return f"undo-{_checked(chain_uid)}"
@@ -123,6 +133,11 @@ def payment_method_key(customer_id: str, stripe_customer_id: str, source: str) -
 def account_key(reseller_id: str) -> str:
     """Key of creating a reseller's connected account."""
     return f"account:{_checked(reseller_id)}"
+
+
+def link_key(reseller_id: str, sequence: int) -> str:
+    """Key of a reseller's n-th account link: each is another one."""
+    return f"link:{_checked(reseller_id)}:{sequence}"
 
 
 def entry_key(kind: str, *parts: str | int) -> str:

@@ -21,7 +21,9 @@ from domain import ids
 from domain.chain import ChainOutcome, ChainStage
 from gateways.calcom_webhooks import BadWebhook, NotUnderstood, parse_calcom
 from settings import Settings
+from starter.outcomes import Delivered, Held, NotYet, Outcome
 from starter.payments import PaymentNews
+from starter.reseller_news import ResellerNews
 from starter.routing import SOURCE_CALCOM, Action, action_for
 from store.database import Store
 from store.rows import ChainRow, InboxRow, KeyConflict
@@ -46,27 +48,6 @@ NOTHING_KEPT: Final = frozenset(
 
 SETTLED_BY_CANCELLING: Final = NOTHING_KEPT | {ChainOutcome.CANCELLED_WITH_FEE}
 """Outcomes that a late cancellation does not change: nothing was kept, or the terms were applied already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Done, or nothing to do. `note` says which, for the log."""
-
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Only a person can decide; `reason` is the sentence that he reads. Nothing was done."""
-
-    reason: str
-
-
-Outcome = Delivered | Held
-
-
-class NotYet(Exception):
-    """The event's object is not known here (yet): try again later. `str()` says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +96,7 @@ class Dispatcher:
         self._client = client
         self._settings = settings
         self._payments = PaymentNews(store)
+        self._resellers = ResellerNews(store=store, client=client, settings=settings)
         self._actions: dict[Action, Callable[[InboxRow], Awaitable[Outcome]]] = {
             Action.START_OR_CONFIRM: self._start_or_confirm,
             Action.START_IF_UNKNOWN: self._start_if_unknown,
@@ -124,6 +106,8 @@ class Dispatcher:
             Action.RESCHEDULE: self._reschedule,
             Action.NO_SHOW: self._no_show,
             Action.PAYMENT: self._payment,
+            Action.ACCOUNT: self._account,
+            Action.PAYOUT: self._payout,
             Action.IGNORE: self._ignore,
         }
 
@@ -260,6 +244,14 @@ class Dispatcher:
                 return Delivered("of no interest any more: the chain has ended")
             return Held(f"{row.type} of {row.object_id} after chain {chain.chain_uid} closed as {chain.outcome}")
         return await self._tell(chain.chain_uid, "payment_changed")
+
+    # --- a reseller's account changed ---
+
+    async def _account(self, row: InboxRow) -> Outcome:
+        return await self._resellers.tell_account(row)
+
+    async def _payout(self, row: InboxRow) -> Outcome:
+        return await self._resellers.tell_payout(row)
 
     async def _ignore(self, row: InboxRow) -> Outcome:
         return Delivered("nothing follows from this type")

@@ -9,7 +9,7 @@ from typing import Final
 
 from gateways.calcom_webhooks import BadWebhook, NotUnderstood, parse_calcom, verify_calcom
 from gateways.stripe_webhooks import webhook_event
-from starter.routing import SOURCE_CALCOM, SOURCE_STRIPE, Action, action_for
+from starter.routing import OF_CONNECTED_ACCOUNTS, SOURCE_CALCOM, SOURCE_STRIPE, Action, action_for
 
 RECEIVED: Final = "received"
 IGNORED: Final = "ignored"
@@ -69,13 +69,14 @@ def calcom(raw: bytes, signature_header: str, secret: str) -> Incoming:
 def stripe(raw: bytes, signature_header: str, secret: str, *, now: datetime) -> Incoming:
     """Raises BadWebhook for what is not genuine, too old or of the future; `now` is aware.
 
-    Payments on a connected account are the reseller's own business: this pipeline charges on the platform's account.
+    Of a connected account only the account itself and its payouts matter: this pipeline charges on the platform's.
     """
     try:
         event = webhook_event(raw, signature_header, secret, now=now)
     except NotUnderstood as problem:
         return _not_understood(SOURCE_STRIPE, raw, problem.reason)
-    ignored = event.account is not None or action_for(SOURCE_STRIPE, event.type) is Action.IGNORE
+    action = action_for(SOURCE_STRIPE, event.type)
+    ignored = action is Action.IGNORE or (event.account is not None) != (action in OF_CONNECTED_ACCOUNTS)
     return Incoming(SOURCE_STRIPE, event.id, event.type, event.object_id, IGNORED if ignored else RECEIVED)
 
 

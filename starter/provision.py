@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from activities.accounts import open_account
 from domain import ids
 from domain.model import Reseller
 from domain.ports import OutsideError, PaymentGateway, RateLimited
@@ -92,13 +93,7 @@ class Provisioning:
         return f"{stripe_id}, payment method {method}"
 
     async def _reseller(self, payments: PaymentGateway, reseller: Reseller) -> str:
-        account = await _patient(
-            lambda: payments.create_account(
-                reseller_id=reseller.id, country=reseller.country, idempotency_key=ids.account_key(reseller.id)
-            )
-        )
-        async with self._store.begin() as tx:
-            await tx.catalog.set_stripe_account(reseller.id, account.account_id)
+        account = await _patient(lambda: open_account(self._store, payments, reseller.id))
         ready = "can be paid" if account.transfers_active else "cannot be paid before he completed Stripe's onboarding"
         return f"account {account.account_id}, {ready}"
 

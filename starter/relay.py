@@ -16,8 +16,9 @@ import structlog
 from temporalio.service import RPCError, RPCStatusCode
 
 from settings import Settings
-from starter.dispatch import Delivered, Dispatcher, Held, NotYet
+from starter.dispatch import Dispatcher
 from starter.metrics import Metrics
+from starter.outcomes import Delivered, Held, NotYet
 from store.database import Store
 from store.rows import InboxRow
 

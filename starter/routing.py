@@ -32,6 +32,10 @@ class Action(StrEnum):
     NO_SHOW = "no_show"
     PAYMENT = "payment"
     """A payment, refund or dispute changed at Stripe: the chain it belongs to looks at it again."""
+    ACCOUNT = "account"
+    """A connected account or one of its capabilities changed: it is read again."""
+    PAYOUT = "payout"
+    """A payout of a connected account to its bank changed: it is read again."""
     IGNORE = "ignore"
     """Genuine, stored and counted; nothing follows from it."""
 
@@ -71,18 +75,27 @@ _ROUTES: dict[tuple[str, str], Action] = {
     (SOURCE_STRIPE, "charge.dispute.closed"): Action.PAYMENT,
     (SOURCE_STRIPE, "charge.dispute.funds_withdrawn"): Action.PAYMENT,
     (SOURCE_STRIPE, "charge.dispute.funds_reinstated"): Action.PAYMENT,
-    (SOURCE_STRIPE, "account.updated"): Action.IGNORE,
-    (SOURCE_STRIPE, "payout.created"): Action.IGNORE,
-    (SOURCE_STRIPE, "payout.updated"): Action.IGNORE,
-    (SOURCE_STRIPE, "payout.paid"): Action.IGNORE,
-    (SOURCE_STRIPE, "payout.failed"): Action.IGNORE,
-    (SOURCE_STRIPE, "payout.canceled"): Action.IGNORE,
+    (SOURCE_STRIPE, "account.updated"): Action.ACCOUNT,
+    (SOURCE_STRIPE, "account.application.deauthorized"): Action.ACCOUNT,
+    (SOURCE_STRIPE, "capability.updated"): Action.ACCOUNT,
+    (SOURCE_STRIPE, "account.external_account.created"): Action.IGNORE,
+    (SOURCE_STRIPE, "account.external_account.updated"): Action.IGNORE,
+    (SOURCE_STRIPE, "account.external_account.deleted"): Action.IGNORE,
+    (SOURCE_STRIPE, "payout.created"): Action.PAYOUT,
+    (SOURCE_STRIPE, "payout.updated"): Action.PAYOUT,
+    (SOURCE_STRIPE, "payout.paid"): Action.PAYOUT,
+    (SOURCE_STRIPE, "payout.failed"): Action.PAYOUT,
+    (SOURCE_STRIPE, "payout.canceled"): Action.PAYOUT,
     (SOURCE_STRIPE, "payout.reconciliation_completed"): Action.IGNORE,
     (SOURCE_STRIPE, "transfer.created"): Action.IGNORE,
     (SOURCE_STRIPE, "transfer.updated"): Action.IGNORE,
     (SOURCE_STRIPE, "transfer.reversed"): Action.IGNORE,
     (SOURCE_SWEEP, "booking_seen"): Action.START_OR_CHANGED,
 }
+
+OF_CONNECTED_ACCOUNTS: Final = frozenset({Action.ACCOUNT, Action.PAYOUT})
+"""Actions that events of connected accounts, and only those, lead to. All their others are the reseller's own business,
+and the platform's own account and payouts are nothing that this pipeline looks after."""
 
 ROUTES: Final[Mapping[tuple[str, str], Action]] = MappingProxyType(_ROUTES)
 """(source, event type) → action. What does not stand here is `Action.IGNORE`, see `action_for`."""

@@ -25,6 +25,8 @@ from settings import Settings
 from starter import intake, logs, metrics, temporal
 from starter.dispatch import Dispatcher
 from starter.metrics import Metrics
+from starter.onboarding import Onboarding
+from starter.onboarding_pages import OnboardingPages
 from starter.relay import Relay
 from store.database import Store, schema_is_current
 
@@ -244,6 +246,8 @@ def create_app(deps: Deps) -> FastAPI:
     app.add_api_route("/healthz", health.healthz, methods=["GET"], response_model=None)
     app.add_api_route("/readyz", health.readyz, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", health.metrics, methods=["GET"], response_model=None)
+    onboarding = Onboarding(store=deps.store, client=deps.client, settings=deps.settings)
+    OnboardingPages(store=deps.store, onboarding=onboarding).add_to(app)
     return app
 
 

@@ -54,9 +54,6 @@ SELECT {columns(ToProvision)} FROM (
 ) AS c WHERE stripe_customer_id IS NULL OR payment_method_source IS NOT NULL ORDER BY customer_id
 """  # noqa: S608 - a constant
 )
-_SET_STRIPE_ACCOUNT = text("""
-UPDATE resellers SET stripe_account_id = :account_id, updated_at = now() WHERE id = :id
-""")
 
 _RESELLER_COLUMNS = columns(Reseller)
 _RESELLER = text(f"SELECT {_RESELLER_COLUMNS} FROM resellers WHERE id = :id")  # noqa: S608 - a constant
@@ -169,11 +166,6 @@ class CatalogRepository(Repository):
         )
         if written == 0:
             raise UnknownRow(f"customer {customer_id} is not in the catalogue")
-
-    async def set_stripe_account(self, reseller_id: str, account_id: str) -> None:
-        """Note the reseller's connected account. Raises UnknownRow."""
-        if await self._execute(_SET_STRIPE_ACCOUNT, id=reseller_id, account_id=account_id) == 0:
-            raise UnknownRow(f"reseller {reseller_id} is not in the catalogue")
 
     async def reseller(self, reseller_id: str) -> Reseller:
         """Raises UnknownRow."""

@@ -45,6 +45,11 @@ def at_start(chain_uid: str) -> TypedSearchAttributes:
     )
 
 
+def of_reseller(reseller_id: str) -> TypedSearchAttributes:
+    """Search attributes of a workflow that looks after one reseller."""
+    return TypedSearchAttributes([SearchAttributePair(RESELLER, reseller_id)])
+
+
 def summary(chain_uid: str) -> str:
     """Static summary: the line under the workflow's id in the list."""
     return f"Bill booking {chain_uid}"

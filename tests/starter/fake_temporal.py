@@ -41,9 +41,12 @@ class FakeTemporal:
     ) -> None:
         if self.fail_with is not None:
             raise self.fail_with
-        assert id_reuse_policy is WorkflowIDReusePolicy.REJECT_DUPLICATE
+        again = id_reuse_policy is WorkflowIDReusePolicy.ALLOW_DUPLICATE
+        assert again or id_reuse_policy is WorkflowIDReusePolicy.REJECT_DUPLICATE
         assert start_signal is None or id_conflict_policy is WorkflowIDConflictPolicy.UNSPECIFIED
         known = self.workflows.get(id)
+        if known is not None and again and not known.is_running:
+            known = None
         if known is not None and (start_signal is None or not known.is_running):
             raise WorkflowAlreadyStartedError(id, "BookingWorkflow")
         if known is None:

@@ -76,7 +76,17 @@ def test_genuine_but_not_understood_is_kept(raw: bytes, reason: str) -> None:
     assert reason in (incoming.note or "")
 
 
-def test_stripe_ids_are_kept_and_connected_accounts_are_ignored() -> None:
+@pytest.mark.parametrize("event_type", [name for source, name in ROUTES if source == SOURCE_STRIPE])
+@pytest.mark.parametrize("account", [None, "acct_1"])
+def test_of_connected_accounts_only_the_account_and_its_payouts_matter(event_type: str, account: str | None) -> None:
+    more = {} if account is None else {"account": account}
+    incoming = take_stripe(stripe_body("evt_1", event_type, {"id": "x_1", "object": "thing"}, **more))
+    action = action_for(SOURCE_STRIPE, event_type)
+    wanted = action in (Action.ACCOUNT, Action.PAYOUT) if account else action is Action.PAYMENT
+    assert incoming.status == (intake.RECEIVED if wanted else intake.IGNORED)
+
+
+def test_stripe_ids_are_kept_and_payments_of_connected_accounts_are_ignored() -> None:
     thing = payment_intent("pi_1", "uid-1")
     own = take_stripe(stripe_body("evt_1", "payment_intent.succeeded", thing))
     assert own == intake.Incoming("stripe", "evt_1", "payment_intent.succeeded", "pi_1", intake.RECEIVED)
@@ -119,8 +129,15 @@ def test_stale_and_future_signatures_are_refused(shift_seconds: int) -> None:
         (SOURCE_STRIPE, "refund.failed", Action.PAYMENT),
         (SOURCE_STRIPE, "charge.dispute.created", Action.PAYMENT),
         (SOURCE_STRIPE, "charge.dispute.closed", Action.PAYMENT),
-        (SOURCE_STRIPE, "account.updated", Action.IGNORE),
-        (SOURCE_STRIPE, "payout.failed", Action.IGNORE),
+        (SOURCE_STRIPE, "account.updated", Action.ACCOUNT),
+        (SOURCE_STRIPE, "account.application.deauthorized", Action.ACCOUNT),
+        (SOURCE_STRIPE, "capability.updated", Action.ACCOUNT),
+        (SOURCE_STRIPE, "payout.created", Action.PAYOUT),
+        (SOURCE_STRIPE, "payout.updated", Action.PAYOUT),
+        (SOURCE_STRIPE, "payout.paid", Action.PAYOUT),
+        (SOURCE_STRIPE, "payout.failed", Action.PAYOUT),
+        (SOURCE_STRIPE, "payout.canceled", Action.PAYOUT),
+        (SOURCE_STRIPE, "payout.reconciliation_completed", Action.IGNORE),
         (SOURCE_STRIPE, "transfer.reversed", Action.IGNORE),
         (SOURCE_STRIPE, "invented.by_stripe_tomorrow", Action.IGNORE),
         ("sweep", "booking_seen", Action.START_OR_CHANGED),

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.chain import ChainStage
-from starter.dispatch import NotYet
+from starter.outcomes import NotYet
 from starter.relay import BATCH, is_outage, pause_seconds
 from store import Store
 from store.rows import InboxRow, InboxStatus, StoreError

@@ -280,14 +280,13 @@ async def test_provisioning_notes_what_was_set_up(store: Store) -> None:
         assert [one.customer_id for one in await tx.catalog.to_provision()] == ["c-1", "c-2"]
         await tx.catalog.set_stripe_customer("c-1", "cus_1", "pm_1")
         await tx.catalog.set_stripe_customer("c-2", "cus_2")
-        await tx.catalog.set_stripe_account("r-mid", "acct_new")
         assert await tx.catalog.to_provision() == []
         customer = await tx.catalog.customer("c-1")
         assert (customer.stripe_customer_id, customer.payment_method_id) == ("cus_1", "pm_1")
         await tx.catalog.set_stripe_customer("c-1", "cus_1")
         assert (await tx.catalog.customer("c-1")).payment_method_id == "pm_1"
         with pytest.raises(UnknownRow):
-            await tx.catalog.set_stripe_account("r-none", "acct_1")
+            await tx.catalog.set_stripe_customer("c-none", "cus_3")
     await seed.apply(store, {"pm_card_visa": "pm_card_mastercard"})
     async with store.begin() as tx:
         assert [one.payment_method_source for one in await tx.catalog.to_provision()] == ["pm_card_mastercard"]

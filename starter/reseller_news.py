@@ -1,0 +1,71 @@
+"""Whose account does an event at Stripe speak of? Its reseller's workflow reads again what changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client
+from temporalio.common import WorkflowIDReusePolicy
+
+from domain import ids
+from gateways.stripe_webhooks import BadWebhook, NotUnderstood, VerifiedEvent, parse_stripe
+from settings import Settings
+from starter.outcomes import Delivered, NotYet, Outcome
+from store.database import Store
+from store.rows import InboxRow
+from workflows.onboarding_models import ResellerNewsInput
+from workflows.reseller_news import ResellerNewsWorkflow
+
+RPC_TIMEOUT: Final = timedelta(seconds=10)
+
+
+class ResellerNews:
+    """Tells `ResellerNewsWorkflow`, which is started where it does not run: no order of events loses one."""
+
+    def __init__(self, *, store: Store, client: Client, settings: Settings) -> None:
+        self._store = store
+        self._client = client
+        self._settings = settings
+
+    async def tell_account(self, row: InboxRow) -> Outcome:
+        """Any event that names the account: what it says is not looked at."""
+        return await self._tell(_event(row), "account_changed")
+
+    async def tell_payout(self, row: InboxRow) -> Outcome:
+        event = _event(row)
+        if event.object_id is None or event.object_type != "payout":
+            raise NotYet("the event names no payout")
+        return await self._tell(event, "payout_changed", str(event.account), event.object_id)
+
+    async def _tell(self, event: VerifiedEvent, signal: str, *args: str) -> Outcome:
+        if event.account is None:
+            return Delivered("of the platform's own account")
+        async with self._store.begin() as tx:
+            reseller_id = await tx.resellers.of_account(event.account)
+        if reseller_id is None:
+            # Also one that was made a moment ago and is not stored yet: who made it reads it afterwards.
+            return Delivered("no reseller has this account")
+        await self._client.start_workflow(
+            ResellerNewsWorkflow.run,
+            ResellerNewsInput(
+                reseller_id=reseller_id,
+                step_timeout_seconds=self._settings.step_timeout_seconds,
+                recheck_seconds=self._settings.park_recheck_seconds,
+            ),
+            id=ids.reseller_news_workflow(reseller_id),
+            task_queue=ids.TASK_QUEUE_CHAIN,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            start_signal=signal,
+            start_signal_args=list(args),
+            static_summary=f"Follow the account of reseller {reseller_id}",
+            rpc_timeout=RPC_TIMEOUT,
+        )
+        return Delivered(f"told the reseller's workflow: {signal}")
+
+
+def _event(row: InboxRow) -> VerifiedEvent:
+    try:
+        return parse_stripe(row.raw or b"")
+    except (BadWebhook, NotUnderstood) as problem:
+        raise NotYet(f"the stored body is not understood: {problem.reason}") from problem

@@ -1,0 +1,115 @@
+"""Events of resellers' accounts: each kind × whose account it is × whether the reseller's workflow runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domain.catalog_model import CatalogReseller
+from store.rows import InboxStatus
+from tests.starter.bodies import stripe_body
+from tests.starter.fake_temporal import outage
+from tests.starter.world import World
+
+NEWS = "reseller-news-r-1"
+DELIVERED = {InboxStatus.DELIVERED: 1}
+
+ACCOUNT = {"id": "acct_1", "object": "account", "metadata": {"reseller_id": "r-1"}}
+CAPABILITY = {"id": "transfers", "object": "capability", "account": "acct_1"}
+APPLICATION = {"id": "ca_1", "object": "application", "name": "Platform"}
+PAYOUT = {"id": "po_1", "object": "payout", "amount": 1225, "currency": "eur", "status": "paid"}
+
+EVENTS: list[tuple[str, dict[str, Any], tuple[str, tuple[str, ...]]]] = [
+    ("account.updated", ACCOUNT, ("account_changed", ())),
+    ("capability.updated", CAPABILITY, ("account_changed", ())),
+    ("account.application.deauthorized", APPLICATION, ("account_changed", ())),
+    ("payout.created", PAYOUT, ("payout_changed", ("acct_1", "po_1"))),
+    ("payout.updated", PAYOUT, ("payout_changed", ("acct_1", "po_1"))),
+    ("payout.paid", PAYOUT, ("payout_changed", ("acct_1", "po_1"))),
+    ("payout.failed", PAYOUT, ("payout_changed", ("acct_1", "po_1"))),
+    ("payout.canceled", PAYOUT, ("payout_changed", ("acct_1", "po_1"))),
+]
+IDS = [row[0] for row in EVENTS]
+each_event = pytest.mark.parametrize(("event_type", "thing", "signal"), EVENTS, ids=IDS)
+
+
+async def add(world: World) -> None:
+    reseller = CatalogReseller(id="r-1", name="One Example", email="one@example.com", stripe_account_id="acct_1")
+    async with world.store.begin() as tx:
+        await tx.resellers.save([reseller], saved_by="tests")
+
+
+def body(event_type: str, thing: dict[str, Any], event_id: str = "evt_1", account: str | None = "acct_1") -> bytes:
+    return stripe_body(event_id, event_type, thing, **({} if account is None else {"account": account}))
+
+
+@each_event
+async def test_starts_the_resellers_workflow(
+    world: World, event_type: str, thing: dict[str, Any], signal: tuple[str, tuple[str, ...]]
+) -> None:
+    await add(world)
+    raw = body(event_type, thing)
+    assert await world.stripe(raw) == "accepted"
+    assert await world.stripe(raw) == "duplicate"
+    started = world.temporal.workflows[NEWS]
+    assert (started.argument.reseller_id, started.signals) == ("r-1", [signal])
+    assert started.options["task_queue"] == "billing"
+    assert await world.counts() == DELIVERED
+
+
+@each_event
+async def test_tells_the_one_that_runs_and_starts_one_again_after_its_end(
+    world: World, event_type: str, thing: dict[str, Any], signal: tuple[str, tuple[str, ...]]
+) -> None:
+    await add(world)
+    await world.stripe(body(event_type, thing, "evt_1"))
+    await world.stripe(body(event_type, thing, "evt_2"))
+    assert world.temporal.starts == [NEWS]
+    assert world.temporal.workflows[NEWS].signals == [signal, signal]
+    world.temporal.workflows[NEWS].is_running = False
+    await world.stripe(body(event_type, thing, "evt_3"))
+    assert world.temporal.starts == [NEWS, NEWS]
+    assert world.temporal.workflows[NEWS].signals == [signal]
+
+
+@each_event
+async def test_an_account_of_nobody_is_nothing_to_us(
+    world: World, event_type: str, thing: dict[str, Any], signal: tuple[str, tuple[str, ...]]
+) -> None:
+    await world.stripe(body(event_type, thing))
+    assert world.temporal.starts == []
+    assert await world.counts() == DELIVERED
+
+
+@each_event
+async def test_the_platforms_own_account_is_ignored(
+    world: World, event_type: str, thing: dict[str, Any], signal: tuple[str, tuple[str, ...]]
+) -> None:
+    await add(world)
+    assert await world.stripe(body(event_type, thing, account=None)) == "ignored"
+    assert world.temporal.starts == []
+
+
+@each_event
+async def test_is_delivered_when_temporal_is_back(
+    world: World, event_type: str, thing: dict[str, Any], signal: tuple[str, tuple[str, ...]]
+) -> None:
+    await add(world)
+    world.temporal.fail_with = outage()
+    await world.stripe(body(event_type, thing))
+    assert await world.counts() == {InboxStatus.RECEIVED: 1}
+    world.temporal.fail_with = None
+    world.clock.advance(3_600)
+    await world.deps.relay.run_once()
+    assert world.temporal.workflows[NEWS].signals == [signal]
+    assert await world.counts() == DELIVERED
+
+
+async def test_a_payout_event_without_its_payout_needs_a_person(world: World) -> None:
+    await add(world)
+    await world.stripe(body("payout.paid", {"id": "x_1", "object": "thing"}))
+    for _ in range(3):
+        world.clock.advance(7_200)
+        await world.deps.relay.run_once()
+    assert "names no payout" in await world.held_reason()
