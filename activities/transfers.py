@@ -149,5 +149,7 @@ class TransferSender:
     async def _refuse(self, row: TransferRow, answer: EffectResult) -> EffectResult:
         """Nothing moved: it is owed again, and the next try has a key of its own."""
         async with self._store.begin() as tx:
-            await tx.money.finish_transfer(row.key, status=EffectStatus.REFUSED, refusal_code=answer.refused_code)
+            await tx.money.finish_transfer(
+                row.key, status=EffectStatus.REFUSED, tries=row.tries, refusal_code=answer.refused_code
+            )
         return answer

@@ -152,9 +152,18 @@ class TransferRepository(Repository):
         return row
 
     async def finish_transfer(
-        self, key: str, *, status: EffectStatus, transfer_id: str | None = None, refusal_code: str | None = None
+        self,
+        key: str,
+        *,
+        status: EffectStatus,
+        tries: int | None = None,
+        transfer_id: str | None = None,
+        refusal_code: str | None = None,
     ) -> TransferRow:
         """Record what Stripe said, for bookings' and settlements' transfers; the same again is harmless.
+
+        `tries`: which try the answer belongs to. A late refusal of an earlier one changes nothing: marking the present
+        try refused would let a third be sent while the second may still pay.
 
         Succeeded: its commissions are settled; a statement's are those that it lists, and those of the statements whose
         remainders were brought forward into it. Refused: a booking's are owed again and carry no transfer's key.
@@ -162,6 +171,8 @@ class TransferRepository(Repository):
         row = await self._row(TransferRow, _LOCK_TRANSFER, key=key)
         if row is None:
             raise UnknownRow(f"transfer {key} was never begun")
+        if status is EffectStatus.REFUSED and tries is not None and tries < row.tries:
+            return row
         if status is EffectStatus.STARTED or (row.status is not EffectStatus.STARTED and row.status is not status):
             raise IllegalMove(f"transfer {key} is {row.status.value} and cannot become {status.value}")
         unchanged(key, "transfer_id", row.transfer_id, transfer_id)
