@@ -289,17 +289,18 @@ def checked_month(month: str, *, early: bool) -> None:
         )
 
 
-def show(title: str, rows: list[SettlementRow]) -> None:
-    """The statements as a table, their sums, and what to do about those that wait."""
+def show(title: str, rows: list[SettlementRow], *, sums: bool = True) -> None:
+    """The statements as a table, their sums where they belong together, and what to do about those that wait."""
     if not rows:
         return
     console = output.console()
     console.print(table(title, rows))
-    for currency in sorted({row.currency for row in rows}):
+    for currency in sorted({row.currency for row in rows}) if sums else ():
         of_it = [row for row in rows if row.currency == currency]
         payable = format_amount(sum(row.payable_minor for row in of_it), currency)
         carried = format_amount(sum(row.carried_credit_minor for row in of_it), currency)
-        console.print(f"{len(of_it)} statements in {currency}: {payable} to pay, {carried} carried over")
+        count = "1 statement" if len(of_it) == 1 else f"{len(of_it)} statements"
+        console.print(f"{count} in {currency}: {payable} payable, {carried} carried over")
     for row in rows:
         hint = what_next(row)
         if hint:

@@ -73,7 +73,7 @@ def statements(reseller_id: str, *, as_json: bool) -> None:
         output.print_json({"statements": rows, "adjustments": adjustments, "accounts": balances})
         return
     console = output.console()
-    settlements.show(f"Statements of {reseller_id}", rows)
+    settlements.show(f"Statements of {reseller_id}", rows, sums=False)
     if adjustments:
         console.print(_adjustments(adjustments))
     for one in balances:

@@ -40,7 +40,7 @@ def page(statement: Statement) -> Iterator[str]:
 
 def _head(statement: Statement) -> Iterator[str]:
     zone_day = words.minute(statement.boundary)
-    supplement = f", supplement {statement.sequence - 1}" if statement.sequence > 1 else ""
+    supplement = f", supplement {statement.sequence}" if statement.sequence > 1 else ""
     yield _both(f"STATEMENT {statement.id}", f"{words.month(statement.period)}{supplement}")
     yield words.document(statement)
     yield ""

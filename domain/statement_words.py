@@ -136,8 +136,7 @@ def _rule(rule: JsonDict, currency: str) -> str:
         case "margin":
             words = f"margin: {net} less {format_amount(inputs['wholesale_net_minor'] or 0, currency)}"
         case "tiers":
-            before = format_amount(inputs["month_volume_before_minor"], currency)
-            words = f"tier by volume ({before} before it) of {net}"
+            words = f"{' / '.join(rate(one) for one in _tier_rates(rule))} of {net}, by volume of the month"
         case _:
             words = "nothing agreed"
     for name, bound in (("floor_minor", "at least"), ("cap_minor", "at most")):
@@ -149,6 +148,19 @@ def _rule(rule: JsonDict, currency: str) -> str:
         kept_bps = (whole - retained["waived_gross_minor"]) * 10_000 // whole
         words += f", of it {rate(kept_bps)} kept after a cancellation"
     return words
+
+
+def _tier_rates(rule: JsonDict) -> list[int]:
+    """Rates of the tiers that the booking's net amount fell into: several where it crossed a border."""
+    before_minor = rule["inputs"]["month_volume_before_minor"]
+    after_minor = before_minor + rule["inputs"]["net_minor"]
+    starts = [tier["from_minor"] for tier in rule["tiers"]]
+    ends = [*starts[1:], after_minor + 1]
+    return [
+        tier["rate_bps"]
+        for tier, start, end in zip(rule["tiers"], starts, ends, strict=True)
+        if max(start, before_minor) < min(end, after_minor)
+    ]
 
 
 def adjustment(one: Adjustment) -> str:

@@ -112,7 +112,7 @@ async def test_settling_again_pays_nobody_twice(office: Office, period: str) -> 
     await owed(office, period, 152)
     first = await office.settle(period)
     assert first.exit_code == 0, first.stdout + first.stderr
-    assert "1 statements in EUR: 23,80 € to pay, 0,00 € carried over" in first.stdout
+    assert "1 statement in EUR: 23,80 € payable, 0,00 € carried over" in first.stdout
     before = await month.transfers(office.desk)
     assert (await office.settle(period)).stdout == first.stdout
     assert await month.transfers(office.desk) == before
@@ -130,7 +130,7 @@ async def test_a_supplement_settles_only_what_came_later(office: Office, period:
     assert f"S-{period}-r-month-c-EUR-2" in looked.stdout
     result = await office.settle(period, "--supplement")
     assert result.exit_code == 0, result.stdout + result.stderr
-    assert "47,60 € to pay" in result.stdout
+    assert "47,60 € payable" in result.stdout
     page = await office("statement", "r-month-c", period, "--supplement", "2")
     assert "supplement" in page.stdout
     listed = await office("statement", "r-month-c")
@@ -210,7 +210,7 @@ async def test_what_cannot_be_paid_is_carried_over_by_order(office: Office, peri
     assert "23,80 € are not transferred, by a decision on our side" in page
     supplement = await office.settle(period, "--supplement")
     assert supplement.exit_code == 0, supplement.stdout + supplement.stderr
-    assert "23,80 € to pay" in supplement.stdout
+    assert "23,80 € payable" in supplement.stdout
 
 
 async def test_a_write_off_gives_up_what_is_open(office: Office, period: str) -> None:

@@ -174,7 +174,7 @@ def test_looking_first_needs_no_temporal(billing: Billing, planted: Callable[...
     result = billing("settle", "--month", "2026-03", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Dry run: nothing is written, nobody is paid." in result.stdout
-    assert "3 statements in EUR: 38,08 € to pay, 0,00 € carried over" in result.stdout
+    assert "3 statements in EUR: 38,08 € payable, 0,00 € carried over" in result.stdout
     assert billing.json("settle", "--month", "2026-02", "--dry-run") == []
     assert "There is nothing to settle" in billing("settle", "--month", "2026-02", "--dry-run").stdout
     early = billing("settle", "--month", "2026-03", "--dry-run", "--supplement")

@@ -9,7 +9,7 @@ import pytest
 from domain import statement_words as words
 from domain.closing import Left, Terms
 from domain.effects import AdjustmentDirection, AdjustmentKind, SettlementStatus
-from domain.model import ParkReason
+from domain.model import JsonDict, ParkReason
 from domain.settlement import Statement
 from domain.statement_text import WIDTH, page
 from tests.domain import statement_samples as samples
@@ -177,6 +177,14 @@ def test_every_standing_has_words(status: SettlementStatus, reason: ParkReason |
     assert told.endswith(".")
 
 
+def tiers(before_minor: int) -> JsonDict:
+    """20 % up to 50,00 € of the month's volume, 25 % above."""
+    rule = samples.rule(0, 4_900)
+    inputs = {**rule["inputs"], "month_volume_before_minor": before_minor}
+    steps = [{"from_minor": 0, "rate_bps": 2_000}, {"from_minor": 5_000, "rate_bps": 2_500}]
+    return {**rule, "kind": "tiers", "tiers": steps, "inputs": inputs}
+
+
 @pytest.mark.parametrize(
     ("rule", "amount_minor", "told"),
     [
@@ -193,6 +201,9 @@ def test_every_standing_has_words(status: SettlementStatus, reason: ParkReason |
             613,
             "25 % of 49,00 €, of it 50 % kept after a cancellation",
         ),
+        (tiers(0), 980, "20 % of 49,00 €, by volume of the month"),
+        (tiers(5_000), 1_225, "25 % of 49,00 €, by volume of the month"),
+        (tiers(3_000), 1_125, "20 % / 25 % of 49,00 €, by volume of the month"),
         ({**samples.rule(0, 4_900), "kind": "fixed", "amount_minor": 150}, 150, "fixed amount"),
         ({**samples.rule(0, 4_900), "kind": "none"}, 0, "nothing agreed"),
         ({}, 5, ""),
