@@ -102,7 +102,7 @@ class SettlementState(Frozen):
 
     period: Period
     claims: int
-    """Statements that this workflow found unpaid and took care of: 0 where everything was done before."""
+    """Statements that this workflow found open and took care of: 0 where everything was done before."""
     paid: int
     parked: int
     """Wait for a person, each with its reason."""

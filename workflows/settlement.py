@@ -156,7 +156,7 @@ class SettlementWorkflow:
             await self._claim(start.period)
         await asyncio.gather(*(self._pay_one_after_the_other() for _ in range(IN_FLIGHT)))
         if not self._all_read:
-            await self._continue()
+            await self._continue(self._after)
         await self._until_none_is_open()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self.state()
@@ -221,7 +221,8 @@ class SettlementWorkflow:
             return self._rows.popleft() if self._rows else None
 
     async def _pay(self, row: Unpaid) -> None:
-        self._claims += 1
+        if not row.waits:
+            self._claims += 1
         found = None
         if not row.waits and not row.needs_approval:
             found = await self._found_in_the_way(row)
@@ -298,13 +299,16 @@ class SettlementWorkflow:
 
     # --- 4: the end ---
 
-    async def _continue(self) -> None:
+    async def _continue(self, after: int) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        so_far = SettlementSoFar(after=self._after, claims=self._claims, paused=self._paused)
+        so_far = SettlementSoFar(after=after, claims=self._claims, paused=self._paused)
         workflow.continue_as_new(self._start.model_copy(update={"so_far": so_far}))
 
     async def _until_none_is_open(self) -> None:
-        """What was handed over says soon that it waits, or is paid by its own workflow."""
+        """What was handed over says soon that it waits, or is paid by its own workflow.
+
+        Should somebody have ended that one, nothing would ever say so: after a while all open ones are taken again.
+        """
         pause = timedelta(seconds=1)
         run = SettlementRun(period=self._period, sequence=self._start.sequence)
         while True:
@@ -312,10 +316,10 @@ class SettlementWorkflow:
             self._show()
             if self._counts.open == 0:
                 return
-            if workflow.info().is_continue_as_new_suggested():
-                await self._continue()
+            if pause > LONGEST_PAUSE:
+                await self._continue(after=0)
             await workflow.sleep(pause, summary=f"{self._counts.open} statements under way")
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause *= 2
 
     # --- shared ---
 

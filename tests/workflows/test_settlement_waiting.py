@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from domain import ids
 from domain.model import ParkReason
@@ -296,3 +298,26 @@ async def test_a_statement_that_waits_for_long_continues_as_new_runs(
         assert state.deadline_at is None or state.deadline_at < ahead(minutes=1)
         assert (await row_of(desk, "2021-01", "r-five-3")).waiting_since == row.waiting_since
     assert await wait_for_workflow(desk, "2021-01", "r-five-3") == gross(10_000)
+
+
+async def test_a_statement_whose_own_workflow_was_ended_by_hand_is_taken_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.settlement.LONGEST_PAUSE", timedelta(seconds=1))
+    await matured(desk, 161, datetime(2021, 2, 10, 12, tzinfo=UTC))
+    # It cannot even note that it is parked: the statement stays open.
+    desk.failures.plan("park", "", "before")
+    async with account_in(desk, "r-five-1", "restricted"):
+        workflow_id = await desk.operator.settle("2021-02", "ops-anna")
+        own = desk.client.get_workflow_handle(ids.reseller_settlement_workflow("2021-02", "r-five-1", "EUR"))
+
+        async def runs() -> bool:
+            try:
+                return (await own.describe()).status is WorkflowExecutionStatus.RUNNING
+            except RPCError:
+                return False
+
+        await eventually(runs, "its own workflow")
+        await own.terminate("by mistake")
+    state = await ended(desk, workflow_id)
+    assert (state.paid, state.open, state.total) == (1, 0, 1)
