@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from sqlalchemy import text
+
 from domain import ledger
 from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import ParkReason, PayoutMode
@@ -81,6 +83,18 @@ async def paid(store: Store, row: SettlementRow) -> TransferRow:
         )
         await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
     return done
+
+
+async def reseller_terms(store: Store, reseller_id: str, *, mode: str | None = None, minimum_minor: int = 0) -> None:
+    """Change what decides about a reseller's next closing."""
+    async with store.begin() as tx:
+        await tx.connection.execute(
+            text(
+                "UPDATE resellers SET payout_mode = coalesce(:mode, payout_mode),"
+                " minimum_payouts = jsonb_build_object('EUR', CAST(:minimum AS bigint)) WHERE id = :id"
+            ),
+            {"id": reseller_id, "mode": mode, "minimum": minimum_minor},
+        )
 
 
 async def adjusted(
