@@ -13,6 +13,7 @@ import pytest
 from cli.settlements import what_next
 from domain.effects import AdjustmentDirection, AdjustmentKind, SettlementStatus
 from domain.model import ParkReason
+from settings import load
 from store import Store
 from store.rows import SettlementRow
 from tests.cli.conftest import Billing
@@ -229,3 +230,17 @@ def test_every_reason_to_wait_has_a_next_step(row: SettlementRow) -> None:
     refused = row.model_copy(update={"status": SettlementStatus.PARKED, "reason": ParkReason.TRANSFER_REFUSED})
     assert "billing retry r-mid --settlement 2026-03 --currency EUR --by" in what_next(refused)
     assert what_next(row) == ""
+
+
+def test_the_issuer_of_credit_notes_comes_from_the_settings(billing: Billing) -> None:
+    assert load().document_issuer is None
+    billing.set(
+        DOCUMENT_ISSUER_NAME="Example Platform GmbH",
+        DOCUMENT_ISSUER_ADDRESS="Musterallee 2 | 20095 Hamburg|",
+        DOCUMENT_ISSUER_VAT_ID="DE136695976",
+    )
+    assert load().document_issuer == {
+        "name": "Example Platform GmbH",
+        "address": ["Musterallee 2", "20095 Hamburg"],
+        "vat_id": "DE136695976",
+    }
