@@ -28,6 +28,9 @@ RELAY_LATE: Final = timedelta(minutes=2)
 _LISTED: Final = 20
 """Statements and adjustments that are named one by one."""
 
+RESELLERS_TOLD: Final = 5
+"""Resellers that are named; `billing reseller list` names all."""
+
 OK: Final = "ok"
 ATTENTION: Final = "attention"
 BROKEN: Final = "broken"
@@ -81,6 +84,7 @@ async def look(given: Settings) -> list[Check]:
         ("chains", _chains, "Run `billing chains --stuck`, then `billing retry UID` or `billing rollback UID`."),
         ("settlements", _settlements, "Run `billing statement RESELLER`: it says for each what to do."),
         ("adjustments", _adjustments, "Another person decides: `billing approve adjustment ID` or `billing reject …`."),
+        ("resellers", _resellers, "Run `billing reseller show RESELLER`: it says what to do."),
         ("temporal", _temporal, "Start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE."),
         ("search attributes", _search_attributes, "Run `billing migrate`: without them no chain can start."),
         ("schedules", _schedules, "Run `billing migrate`; unpause a paused one in the Temporal Web UI."),
@@ -124,6 +128,17 @@ async def _ledger(given: Settings) -> str:
         if debit != credit:
             raise Broken(f"{currency}: debits {debit} and credits {credit} minor units differ")
     return f"{len(rows)} accounts, debits equal credits"
+
+
+async def _resellers(given: Settings) -> str:
+    async with session.open_store(given) as store, store.begin() as tx:
+        troubles = await tx.resellers.troubles()
+        count = len(await tx.resellers.all())
+    if troubles:
+        told = "; ".join(f"{one.reseller_id}: {one.what}, {one.detail}" for one in troubles[:RESELLERS_TOLD])
+        more = f"; and {len(troubles) - RESELLERS_TOLD} more" if len(troubles) > RESELLERS_TOLD else ""
+        raise Attention(f"{len(troubles)} need a person: {told}{more}")
+    return f"{count}, nobody needs a person"
 
 
 async def _inbox(given: Settings) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli import month_end
+from cli import month_end, reseller_commands
 from cli.arguments import AsJson, By, Why
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 catalog_app = typer.Typer(help="Customers, resellers, prices and agreements.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(reseller_commands.app, name="reseller")
 
 Uid = Annotated[str, typer.Argument(help="Any uid that the booking ever had.", metavar="UID")]
 StateDir = Annotated[Path, typer.Option("--state-dir", help="Where a local run keeps its data.")]

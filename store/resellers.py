@@ -110,6 +110,12 @@ SELECT {columns(PayoutRow)} FROM reseller_payouts WHERE reseller_id = :id
 ORDER BY created_at DESC, payout_id LIMIT :limit
 """  # noqa: S608 - a constant
 )
+_WAITING = text("""
+SELECT reseller_id FROM reseller_onboardings WHERE finished_at IS NULL AND reseller_id = ANY(CAST(:ids AS text[]))
+UNION
+SELECT reseller_id FROM settlements
+WHERE status IN ('parked', 'waiting') AND reseller_id = ANY(CAST(:ids AS text[]))
+""")
 _TROUBLES = text("""
 SELECT o.reseller_id, 'onboarding' AS what, concat_ws(': ', o.reason, o.detail) AS detail
 FROM reseller_onboardings AS o WHERE o.reason IS NOT NULL AND o.finished_at IS NULL
@@ -296,7 +302,11 @@ class ResellerRepository(Repository):
         """The newest payouts, newest first."""
         return await self._rows(PayoutRow, _PAYOUTS, id=reseller_id, limit=limit)
 
-    # --- who needs a person ---
+    # --- who waits, and who needs a person ---
+
+    async def waiting(self, reseller_ids: Sequence[str]) -> list[str]:
+        """Those of them for whom an onboarding runs or a statement waits: a change of theirs is news to a workflow."""
+        return [row["reseller_id"] for row in await self._maps(_WAITING, ids=list(reseller_ids))]
 
     async def troubles(self) -> list[ResellerTrouble]:
         """Onboardings that wait for a person; accounts, once taken on, that Stripe restricts; newest payouts that
