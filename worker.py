@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adjustments import AdjustmentActivities
@@ -30,7 +30,8 @@ from domain.ports import CalendarGateway, PaymentGateway
 from gateways.calcom import CalcomGateway
 from gateways.stripe import StripeGateway
 from settings import Settings, SettingsError, load
-from starter import logs
+from starter import logs, loops
+from starter.loops import leave_start_up_to_itself
 from starter.temporal import connect
 from store import Store
 from workflows.adjustment import AdjustmentWorkflow
@@ -59,8 +60,15 @@ PASSED_THROUGH = ("pydantic", "pydantic_core", "activities", "domain", "workflow
 """Imported once instead of for every workflow: import-linter and the replay tests guard what they may do."""
 
 
-def workflow_runner() -> SandboxedWorkflowRunner:
-    """Temporal's workflow sandbox with our pure modules passed through."""
+def workflow_runner(*, sandbox: bool) -> WorkflowRunner:
+    """Temporal's workflow sandbox with our pure modules passed through, or none.
+
+    Our modules are passed through, so the sandbox stops little of what would not replay, and takes a third of the
+    worker's CPU time. What guards instead: the import contract `deterministic-workflows`, a test that no workflow asks
+    another clock than Temporal's, all workflow tests in the sandbox, and the replay of recorded histories in both.
+    """
+    if not sandbox:
+        return UnsandboxedWorkflowRunner()
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 
 
@@ -131,7 +139,7 @@ def build_workers(
         task_queue=ids.TASK_QUEUE_CHAIN,
         workflows=WORKFLOWS,
         activities=chain_activities(store, calendar, settings),
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(sandbox=settings.worker_sandbox),
         interceptors=[PrivateErrors()],
         max_cached_workflows=settings.worker_max_cached_workflows,
         max_concurrent_activities=settings.worker_max_activities,
@@ -170,6 +178,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         workers = build_workers(client, settings, store, calendar, payments)
         running = [asyncio.create_task(worker.run()) for worker in workers]
         stopping = asyncio.create_task(stop.wait())
+        leave_start_up_to_itself()
         log.info("worker started", queues=[ids.TASK_QUEUE_CHAIN, ids.TASK_QUEUE_STRIPE])
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -195,7 +204,7 @@ def main() -> int:
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         await run(settings, stop)
 
-    asyncio.run(until_signalled())
+    loops.run(until_signalled())
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -37,10 +36,11 @@ def worker() -> None:
 def webhooks() -> None:
     """The webhook app; SIGINT and SIGTERM end it after the requests under way."""
     given = session.settings()
+    from starter.loops import run
     from starter.webhooks import serve
 
     try:
-        asyncio.run(serve(given))
+        run(serve(given))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     except OSError as error:

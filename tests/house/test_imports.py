@@ -23,6 +23,7 @@ PLANTED = {
     "stranger": ("sandbox/planted.py", "import domain"),
     "nobody-imports-sandbox": ("starter/planted.py", "import sandbox"),
     "steps-hold-ports": ("workflows/planted.py", "import store"),
+    "deterministic-workflows": ("workflows/planted_chance.py", "import random"),
     "pure-domain": ("domain/planted_framework.py", "import temporalio"),
     "stripe-library": ("store/planted.py", "import stripe"),
     "http-client": ("store/planted_http.py", "import httpx"),

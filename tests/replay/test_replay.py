@@ -31,10 +31,11 @@ Guard the changed commands with `if workflow.patched("what-changed"):` and keep 
 record one more history (tests/replay/record.py) instead of overwriting this one. What Temporal says: {error}"""
 
 
-async def replay(path: Path) -> None:
-    """Replay one recorded history with the worker's own workflows, converter and sandbox."""
+async def replay(path: Path, *, sandbox: bool = True) -> None:
+    """Replay one recorded history with the worker's own workflows and converter, in the sandbox or as workers do."""
     recorded = json.loads(path.read_text())
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=workflow_runner())
+    runner = workflow_runner(sandbox=sandbox)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=runner)
     history = WorkflowHistory.from_json(recorded["workflow_id"], recorded["history"])
     result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
     if result.replay_failure is not None:
@@ -56,9 +57,23 @@ def strings(value: Any) -> Iterator[str]:
         yield value
 
 
+@pytest.mark.parametrize("sandbox", [True, False], ids=["sandbox", "worker"])
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
-async def test_a_recorded_history_replays(path: Path) -> None:
-    await replay(path)
+async def test_a_recorded_history_replays(path: Path, sandbox: bool) -> None:
+    await replay(path, sandbox=sandbox)
+
+
+async def test_the_sandbox_of_the_tests_stops_workflow_code_that_looks_at_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def looked_up(self: BookingWorkflow, step: str) -> None:
+        with open(__file__) as file:
+            self.steps.append(f"{step} {file.readline()}")
+
+    monkeypatch.setattr(BookingWorkflow, "note", looked_up)
+    (matured,) = [path for path in HISTORIES if path.stem == "matured"]
+    with pytest.raises(AssertionError, match="RestrictedWorkflowAccessError"):
+        await replay(matured)
 
 
 def test_every_story_and_every_long_workflow_is_recorded() -> None:

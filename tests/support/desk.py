@@ -52,6 +52,7 @@ SHORT = {
     "STEP_TIMEOUT_SECONDS": "30",
     "STRIPE_CALLS_PER_SECOND": "200",
     "SETTLEMENT_DAY": "3",
+    "WORKER_SANDBOX": "true",
 }
 """Short waits, except for parked chains: those wait for the test, not for the clock."""
 
