@@ -15,24 +15,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bench.memory import fill
-from bench.meters import CpuMeter
+from bench.meters import CpuMeter, shares
 from bench.progress import Shown
 from bench.report import Figure, Table
 from bench.world import HOLD, World
 
 AT_A_TIME = 64
 """Chains that have not fallen asleep yet."""
-SPARE = 1.1
-"""How much longer than at the speed of whole chains they may take to fall asleep, which is less work."""
+SPARE = 1.4
+"""How much longer than at the speed of whole chains they may take to fall asleep; what is left is used."""
 SETTLE_SECONDS = 3.0
-LEAST_WATCHED_SECONDS = 3.0
+LATEST_SECONDS = 2 * SETTLE_SECONDS + 2.0
+"""Before they wake, all must sleep: there has to be something left to watch."""
+STARTING_SECONDS = 5.0
+CAUTION = 0.7
+"""Share of the time left that other chains may take."""
 MOST_CPU_PERCENT = 2.0
 """Of one core. An idle worker's polls take as much."""
 MOST_KIB = 40.0
 """Of the worker's memory for each sleeping chain."""
 
 _ASLEEP = "SELECT count(*) FROM chains WHERE chain_uid LIKE 'sleep-%' AND stage = 'hold' AND outcome IS NULL"
-_NOT_MATURED = "SELECT count(*) FROM chains WHERE chain_uid LIKE 'sleep-%' AND outcome IS DISTINCT FROM 'matured'"
+_MATURED = "SELECT count(*) FROM chains WHERE chain_uid LIKE 'sleep-%' AND outcome = 'matured'"
 _RUNNING = "WorkflowType = 'BookingWorkflow' AND ExecutionStatus = 'Running'"
 
 
@@ -52,17 +56,21 @@ async def run(world: World, progress: Shown) -> list[Figure]:
     if not world.chains_per_second:
         await fill(world, world.worker_chains + world.sizes.in_flight, progress)
     count = world.sizes.sleepers
-    wakes_at = time.time() + count / world.chains_per_second * SPARE + world.sizes.watch_seconds + 2 * SETTLE_SECONDS
+    working_seconds = count / world.chains_per_second * SPARE
+    wakes_at = time.time() + STARTING_SECONDS + working_seconds + world.sizes.watch_seconds + LATEST_SECONDS
     uids = [f"sleep-{index}" for index in range(count)]
     await world.plant(uids, end=datetime.fromtimestamp(wakes_at, UTC) - HOLD)
-    begun = time.monotonic()
+    begun, meter = time.monotonic(), CpuMeter(world.env.tree)
     slept = await _fall_asleep(world, uids, wakes_at, progress)
     spare_seconds = wakes_at - time.time()
-    progress.say(f"{slept:,} asleep after {time.monotonic() - begun:.0f} s, {spare_seconds:.0f} s before they wake")
+    working_seconds = time.monotonic() - begun
+    busy = f"{shares(meter.used(), working_seconds)}, strangers {meter.strangers() / working_seconds:.2f}"
+    progress.say(f"{slept:,} asleep after {working_seconds:.0f} s, {spare_seconds:.0f} s before they wake ({busy})")
     asleep = None
     if slept == count:
         asleep = await _watched(world, min(world.sizes.watch_seconds, spare_seconds - 2 * SETTLE_SECONDS))
         world.tables.append(_table(before, asleep))
+        await _go_on(world, wakes_at, progress)
     await asyncio.sleep(max(0.0, wakes_at - time.time()))
     took = await _until_finished(world, progress)
     world.ended(count)
@@ -80,7 +88,7 @@ async def run(world: World, progress: Shown) -> list[Figure]:
 async def _fall_asleep(world: World, uids: Sequence[str], wakes_at: float, progress: Shown) -> int:
     """Starts all chains; returns how many slept at once. Those that come too late for that don't sleep at all."""
     started, asleep = 0, 0
-    while asleep < len(uids) and wakes_at - time.time() > LEAST_WATCHED_SECONDS + 2 * SETTLE_SECONDS:
+    while asleep < len(uids) and wakes_at - time.time() > LATEST_SECONDS:
         more = uids[started : asleep + AT_A_TIME]
         started += len(more)
         await asyncio.gather(*(world.ours.begin(uid) for uid in more))
@@ -90,6 +98,15 @@ async def _fall_asleep(world: World, uids: Sequence[str], wakes_at: float, progr
     for begin in range(started, len(uids), AT_A_TIME):
         await asyncio.gather(*(world.ours.begin(uid) for uid in uids[begin : begin + AT_A_TIME]))
     return asleep
+
+
+async def _go_on(world: World, wakes_at: float, progress: Shown) -> None:
+    """Other chains meanwhile, as many of those that the memory is measured by as there is time for."""
+    seconds = wakes_at - time.time() - SETTLE_SECONDS
+    most = world.sizes.memory_to - world.sizes.sleepers - world.worker_chains
+    count = min(most, int(seconds * world.chains_per_second * CAUTION))
+    if count > world.sizes.in_flight:
+        await fill(world, world.worker_chains + count, progress)
 
 
 async def _watched(world: World, seconds: float) -> Asleep:
@@ -107,7 +124,7 @@ async def _until_finished(world: World, progress: Shown) -> float:
     begun = time.monotonic()
     count = world.sizes.sleepers
     patience_seconds = 60 + 5 * count / world.chains_per_second
-    while left := await world.count(_NOT_MATURED):
+    while left := count - await world.count(_MATURED):
         progress.step("awake and finished", count - left, count)
         if time.monotonic() - begun > patience_seconds:
             raise TimeoutError(f"{left} of {count} chains have not finished {patience_seconds:.0f} s after they woke")

@@ -26,6 +26,7 @@ _KINDS = ("worker", "Temporal", "PostgreSQL", "stand-ins", "benchmark")
 async def run(world: World, progress: Shown) -> list[Figure]:
     speeds: dict[int, list[float]] = defaultdict(list)
     cores: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+    others = len(world.strangers_cores)
     for number in range(1, world.sizes.rounds + 1):
         more: list[str] = []
         try:
@@ -41,7 +42,7 @@ async def run(world: World, progress: Shown) -> list[Figure]:
             for name in more:
                 await asyncio.to_thread(world.env.tree.stop, name)
     world.tables.append(_table(speeds, cores))
-    return _figures(speeds, cores)
+    return _figures(speeds, cores, median(world.strangers_cores[others:]))
 
 
 async def _measured(world: World, number: int, count: int) -> tuple[float, Mapping[str, float]]:
@@ -76,10 +77,12 @@ def _table(speeds: Mapping[int, list[float]], cores: Mapping[int, list[Mapping[s
     )
 
 
-def _figures(speeds: Mapping[int, list[float]], cores: Mapping[int, list[Mapping[str, float]]]) -> list[Figure]:
+def _figures(
+    speeds: Mapping[int, list[float]], cores: Mapping[int, list[Mapping[str, float]]], strangers: float
+) -> list[Figure]:
     peak = max(speeds, key=lambda count: median(speeds[count]))
     at_peak = {kind: median([one.get(kind, 0.0) for one in cores[peak]]) for kind in _KINDS}
-    full = sum(at_peak.values()) >= BUSY * (os.cpu_count() or 1)
+    full = sum(at_peak.values()) + strangers >= BUSY * (os.cpu_count() or 1)
     limit = "the processors limit" if full else "the processors are not full: waiting limits"
     figures = [
         Figure(f"chains/s, {count} worker process{'es' if count > 1 else ''}", middle(found), between(found))

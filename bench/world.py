@@ -59,7 +59,7 @@ class Sizes:
     memory_to: int = 10_000
     seconds: float = 5.0
     """Of each round that is measured by time: ledger, webhooks."""
-    watch_seconds: float = 20.0
+    watch_seconds: float = 12.0
     """How long sleeping chains are watched."""
     starts: int = 3
     """Rounds of each start-up."""
