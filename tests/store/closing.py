@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from domain import ledger
+from domain import ids, ledger
 from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import ParkReason, PayoutMode
 from domain.pricing import period_bounds
@@ -83,6 +83,22 @@ async def paid(store: Store, row: SettlementRow) -> TransferRow:
         )
         await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
     return done
+
+
+async def taken_back(store: Store, chain_uid: str, reseller_id: str, amount_minor: int, sequence: int) -> None:
+    """A part of a booking's own transfer, ledger entry included."""
+    transfer_key = ids.transfer_key(chain_uid, reseller_id)
+    key = ids.reversal_key(transfer_key, sequence)
+    async with store.begin() as tx:
+        await tx.money.begin_reversal(
+            key=key, transfer_key=transfer_key, chain_uid=chain_uid, sequence=sequence, amount_minor=amount_minor
+        )
+        await tx.money.finish_reversal(key, status=EffectStatus.SUCCEEDED, reversal_id=f"trr_{chain_uid}_{sequence}")
+        entry = await tx.ledger.entry(ids.entry_key("transferred", transfer_key))
+        assert entry is not None
+        await tx.ledger.post(
+            ledger.transfer_reversed(entry, sequence=sequence, amount_minor=amount_minor, effective_at=seed.NOW)
+        )
 
 
 async def reseller_terms(store: Store, reseller_id: str, *, mode: str | None = None, minimum_minor: int = 0) -> None:

@@ -39,7 +39,7 @@ _EVENTS = st.lists(
         _NUMBER,
         _NUMBER,
     ),
-    min_size=10,
+    min_size=25,
     max_size=45,
 )
 

@@ -12,7 +12,7 @@ from domain.model import CommissionStatus, ParkReason, PayoutMode
 from store import Store
 from store.rows import EffectStatus, IllegalMove, NotSecondPerson, SettlementRow, SettlementStatus, UnknownRow
 from tests.store import seed
-from tests.store.closing import adjusted, begin, claim, explained, finish, matured, paid, reseller_terms
+from tests.store.closing import adjusted, begin, claim, explained, finish, matured, paid, reseller_terms, taken_back
 
 OPEN, PARKED, PAID = SettlementStatus.OPEN, SettlementStatus.PARKED, SettlementStatus.PAID
 WAITING, CARRIED = SettlementStatus.WAITING, SettlementStatus.CARRIED_OVER
@@ -268,3 +268,19 @@ async def test_a_statement_that_does_not_exist(store: Store) -> None:
         with pytest.raises(UnknownRow):
             async with store.begin() as tx:
                 await getattr(tx.settlements, missing)(7)
+
+
+async def test_an_own_transfer_that_is_taken_back_in_parts_is_returned_in_parts(store: Store) -> None:
+    await seed.apply(store)
+    await matured(store, "bk-1", mode=PayoutMode.PER_BOOKING)
+    await seed.pay_reseller(store, "bk-1", "r-leaf")
+    await claim(store)
+    for number, period in enumerate(("2026-04", "2026-05"), start=1):
+        await taken_back(store, "bk-1", "r-leaf", 1_250, number)
+        await seed.refund(store, "bk-1", 5_950, sequence=number)
+        await explained(store)
+        row = (await claim(store, period))["r-leaf"]
+        assert (row.returned_minor, row.clawback_minor, row.vat_debit_minor) == (1_250, 1_250, 238)
+        await explained(store)
+    last = (await claim(store, "2026-06"))["r-leaf"]
+    assert (last.line_count, last.opening_debt_minor) == (0, row.carried_debt_minor)

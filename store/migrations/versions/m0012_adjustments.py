@@ -10,6 +10,23 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
+_KINDS = (
+    "billed",
+    "charged",
+    "fee",
+    "accrued",
+    "transferred",
+    "refunded",
+    "invoice_corrected",
+    "commission_reversed",
+    "transfer_reversed",
+    "commission_vat",
+    "adjusted",
+    "written_off",
+    "reversal",
+)
+_NEW_KINDS = ("commission_vat", "adjusted", "written_off")
+_ACCOUNTS = "stripe|revenue|vat_output|vat_input|commission_expense|stripe_fees|dispute_losses|disputed|suspense"
 _APPEND_ONLY = ("settlement_periods", "settlement_lines", "settlement_taxes")
 _FROZEN = {
     "settlements": (
@@ -46,6 +63,7 @@ SELECT id, 0, 'not_stated', earned_minor, 0 FROM settlements WHERE earned_minor 
 
 
 def upgrade() -> None:
+    _entries(_KINDS, f"{_ACCOUNTS}|write_offs")
     _create_taxes()
     op.execute(_TAXES)
     _create_adjustments()
@@ -63,6 +81,22 @@ def downgrade() -> None:
     op.drop_column("commissions", "is_listed")
     op.drop_table("adjustments")
     op.drop_table("settlement_taxes")
+    _entries(tuple(word for word in _KINDS if word not in _NEW_KINDS), _ACCOUNTS)
+
+
+def _entries(kinds: tuple[str, ...], accounts: str) -> None:
+    """Replace the CHECKs of the ledger's kinds and accounts."""
+    literals = ", ".join(f"'{kind}'" for kind in kinds)
+    op.drop_constraint(op.f("ck_ledger_entries_kind_known"), "ledger_entries", type_="check")
+    op.create_check_constraint(op.f("ck_ledger_entries_kind_known"), "ledger_entries", f"kind IN ({literals})")
+    for side in ("debit_account", "credit_account"):
+        name = op.f(f"ck_ledger_postings_{side}_known")
+        op.drop_constraint(name, "ledger_postings", type_="check")
+        op.create_check_constraint(
+            name,
+            "ledger_postings",
+            f"{side} ~ '^({accounts}|(customer|customer_credit|reseller):[A-Za-z0-9_.:-]{{1,120}})$'",
+        )
 
 
 def _change_commissions() -> None:
