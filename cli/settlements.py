@@ -5,40 +5,27 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cli import output, people, session
+from cli import settlement_tables as tables
 from domain.effects import AdjustmentDirection, SettlementStatus
-from domain.model import ParkReason
-from domain.money import MINOR_DIGITS, format_amount
+from domain.money import MINOR_DIGITS
 from settings import Settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from temporalio.client import Client
 
     from starter.operator import Operator
     from store import Tx
     from store.rows import SettlementRow
 
 _AMOUNT: Final = re.compile(r"^(\d{1,9})(?:[.,](\d{1,4}))?\Z")
+PROGRESS_SECONDS: Final = 5.0
+"""Between two words on how far a closing is."""
 _UNDER_WAY: Final = "The closing is still under way: run the same command again to see its result.\n"
-
-WHAT_NEXT: Final = {
-    ParkReason.APPROVAL_REQUIRED: "another person decides: billing approve settlement {name} --by YOU --why REASON",
-    ParkReason.RESELLER_NOT_READY: "it is paid by itself once his account is ready (billing reseller show "
-    "{reseller_id}); a paused one: billing reseller resume, then {retry}",
-    ParkReason.CURRENCY_MISMATCH: "his account at Stripe holds another currency: billing carry-over {name} "
-    "--by YOU --why REASON, or {retry} when it is put right",
-    ParkReason.NEGATIVE_BALANCE: "he owes for months: agree with him, or billing write-off {reseller_id} "
-    "--currency {currency} --by YOU --why REASON",
-    ParkReason.BALANCE_INSUFFICIENT: "top up the balance at Stripe; it is tried again by itself",
-}
-"""What to do about a statement that waits, by its reason."""
-_RETRY: Final = (
-    "billing retry {reseller_id} --settlement {period} --currency {currency}{supplement} --by YOU --why REASON"
-)
 
 
 def settle(
@@ -61,22 +48,16 @@ def settle(
         async with session.open_store(given) as store:
             operator = Operator(store=store, client=client, settings=given)
             workflow_id = await operator.settle(month, people.login(by), supplement=supplement)
-            ended = True
-            try:
-                async with asyncio.timeout(wait_seconds or None):
-                    if wait_seconds:
-                        await client.get_workflow_handle(workflow_id).result()
-            except TimeoutError:
-                ended = False
+            ended = await _ended(client, workflow_id, wait_seconds)
             async with store.begin() as tx:
                 rows = await tx.settlements.of(month, await tx.settlements.latest_sequence(month) if supplement else 1)
-            return rows, ended and bool(wait_seconds)
+            return rows, ended
 
     rows, ended = session.run(work)
     if as_json:
         output.print_json(rows)
     else:
-        show(f"Settlement {month}", rows)
+        tables.show(f"Settlement {month}", rows)
         if not rows and ended:
             sys.stdout.write(f"Nothing matured until the end of {month} that stood on no statement yet.\n")
         if not ended:
@@ -85,6 +66,47 @@ def settle(
         raise session.exit_with(session.BROKEN)
     if wait_seconds and not ended:
         raise session.exit_with(session.BROKEN)
+
+
+async def _ended(client: Client, workflow_id: str, wait_seconds: int) -> bool:
+    """Waits for a closing and says on stderr how far it is; False where the time was over before."""
+    from temporalio.client import WorkflowFailureError
+
+    if not wait_seconds:
+        return False
+    saying = asyncio.create_task(_say_progress(client, workflow_id))
+    try:
+        async with asyncio.timeout(wait_seconds):
+            await client.get_workflow_handle(workflow_id).result()
+    except TimeoutError:
+        return False
+    except WorkflowFailureError:
+        raise session.CommandFailed(
+            f"{workflow_id} was ended before it was done. Nothing is lost: run the same command again."
+        ) from None
+    finally:
+        saying.cancel()
+    return True
+
+
+async def _say_progress(client: Client, workflow_id: str) -> None:
+    from temporalio.service import RPCError
+
+    from workflows.settlement import SettlementWorkflow
+
+    handle = client.get_workflow_handle_for(SettlementWorkflow.run, workflow_id)
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        try:
+            state = await handle.query(SettlementWorkflow.state, rpc_timeout=timedelta(seconds=PROGRESS_SECONDS))
+        except RPCError:
+            continue
+        paused = f", paused by {state.paused.who}: {state.paused.why}" if state.paused else ""
+        sys.stderr.write(
+            f"{state.paid} paid, {state.carried} carried over, {state.parked} parked, {state.waiting} waiting, "
+            f"{state.open} open, of {state.total} statements{paused}\n"
+        )
+        sys.stderr.flush()
 
 
 def _preview(month: str, *, supplement: bool, as_json: bool) -> None:
@@ -106,7 +128,7 @@ def _preview(month: str, *, supplement: bool, as_json: bool) -> None:
         sys.stdout.write(f"{month} is closed: these are its statements. --supplement shows what came later.\n")
     else:
         sys.stdout.write("Dry run: nothing is written, nobody is paid.\n")
-    show(f"Settlement {month}", rows)
+    tables.show(f"Settlement {month}", rows)
     if not rows:
         sys.stdout.write("There is nothing to settle.\n")
 
@@ -287,80 +309,3 @@ def checked_month(month: str, *, early: bool) -> None:
             "Add --early if that is meant.",
             session.WRONG,
         )
-
-
-def show(title: str, rows: list[SettlementRow], *, sums: bool = True) -> None:
-    """The statements as a table, their sums where they belong together, and what to do about those that wait."""
-    if not rows:
-        return
-    console = output.console()
-    console.print(table(title, rows))
-    for currency in sorted({row.currency for row in rows}) if sums else ():
-        of_it = [row for row in rows if row.currency == currency]
-        payable = format_amount(sum(row.payable_minor for row in of_it), currency)
-        carried = format_amount(sum(row.carried_credit_minor for row in of_it), currency)
-        count = "1 statement" if len(of_it) == 1 else f"{len(of_it)} statements"
-        console.print(f"{count} in {currency}: {payable} payable, {carried} carried over")
-    for row in rows:
-        hint = what_next(row)
-        if hint:
-            console.print(f"→ {row.statement_id}: {hint}", soft_wrap=True)
-
-
-def table(title: str, rows: Iterable[SettlementRow]) -> Table:
-    """One row a statement: how its amount came about and what became of it."""
-    return output.table(
-        title,
-        ("statement", "lines", "opening", "commissions", "clawed back", "adjusted", "VAT", "paid before", "closing",
-         "status", "why"),
-        (
-            (
-                row.statement_id,
-                str(row.line_count),
-                _signed(row.opening_credit_minor - row.opening_debt_minor, row.currency),
-                _signed(row.earned_minor, row.currency),
-                _signed(-row.clawback_minor, row.currency),
-                _signed(row.adjustment_credit_minor - row.adjustment_debit_minor, row.currency),
-                _signed(row.vat_credit_minor - row.vat_debit_minor, row.currency),
-                _signed(row.returned_minor - row.transferred_minor, row.currency),
-                format_amount(row.payable_minor + row.carried_credit_minor - row.carried_debt_minor, row.currency),
-                row.status.value.replace("_", " "),
-                why(row),
-            )
-            for row in rows
-        ),
-        right=("lines", "opening", "commissions", "clawed back", "adjusted", "VAT", "paid before", "closing"),
-    )  # fmt: skip
-
-
-def why(row: SettlementRow) -> str:
-    """Why a statement is not simply paid, in words; what a paid one was transferred by."""
-    if row.reason is not None:
-        since = f" since {output.when(row.waiting_since)}" if row.waiting_since else ""
-        return f"{row.reason.value}{since}: {row.detail}" if row.detail else f"{row.reason.value}{since}"
-    if row.carried_by is not None:
-        return f"by decision of {row.carried_by}"
-    if row.carry_reason is not None:
-        minimum = ""
-        if row.carry_reason.value == "below_minimum":
-            minimum = f" of {format_amount(row.minimum_payout_minor, row.currency)}"
-        return row.carry_reason.value.replace("_", " ") + minimum
-    approved = f"approved by {row.approved_by}" if row.approved_by else ""
-    if not approved and row.needs_approval and row.status is SettlementStatus.OPEN:
-        return "needs a second person"
-    return approved
-
-
-def what_next(row: SettlementRow) -> str:
-    """What a person can do about a statement that waits or is parked; empty for all others."""
-    if row.reason is None or row.status not in (SettlementStatus.PARKED, SettlementStatus.WAITING):
-        return ""
-    supplement = f" --supplement {row.sequence}" if row.sequence > 1 else ""
-    retry = _RETRY.format(reseller_id=row.reseller_id, period=row.period, currency=row.currency, supplement=supplement)
-    name = f"{row.reseller_id} --month {row.period} --currency {row.currency}{supplement}"
-    words = WHAT_NEXT.get(row.reason, "when it is put right: {retry}")
-    return words.format(name=name, retry=retry, reseller_id=row.reseller_id, currency=row.currency)
-
-
-def _signed(amount_minor: int, currency: str) -> str:
-    return format_amount(amount_minor, currency) if amount_minor else ""

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from cli import output, session, settlements
+from cli import settlement_tables as tables
 from domain.money import format_amount
 from settings import Settings
 
@@ -73,7 +74,7 @@ def statements(reseller_id: str, *, as_json: bool) -> None:
         output.print_json({"statements": rows, "adjustments": adjustments, "accounts": balances})
         return
     console = output.console()
-    settlements.show(f"Statements of {reseller_id}", rows, sums=False)
+    tables.show(f"Statements of {reseller_id}", rows, sums=False)
     if adjustments:
         console.print(_adjustments(adjustments))
     for one in balances:

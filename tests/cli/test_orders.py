@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from domain.chain import ChainOutcome, ChainStage
 from local.temporal import LocalTemporal
@@ -90,3 +95,25 @@ def test_settling_without_a_worker_says_so_and_goes_on_later(connected: Billing)
     assert result.exit_code == 1
     assert "still under way" in result.stdout
     assert connected("settle", "--month", "2026-01", "--wait", "0").exit_code == 0
+
+
+def test_a_closing_that_is_ended_by_hand_is_told_in_one_line(connected: Billing, temporal: str) -> None:
+    """Somebody terminates the workflow in the Web UI while the command waits for it."""
+    connected("migrate")
+
+    async def terminate() -> None:
+        client = await Client.connect(temporal)
+        while True:
+            await asyncio.sleep(0.2)
+            with suppress(RPCError):
+                await client.get_workflow_handle("settlement-2026-02").terminate("by hand")
+                return
+
+    with ThreadPoolExecutor(1) as people:
+        ending = people.submit(lambda: asyncio.run(asyncio.wait_for(terminate(), 60)))
+        result = connected("settle", "--month", "2026-02", "--wait", "60")
+        ending.result()
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "settlement-2026-02 was ended before it was done. Nothing is lost: run the same command again.\n"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.settlements import what_next
+from cli.settlement_tables import what_next
 from domain.effects import AdjustmentDirection, AdjustmentKind, SettlementStatus
 from domain.model import ParkReason
 from settings import load

@@ -64,7 +64,7 @@ def test_health_names_everything_that_is_broken(billing: Billing) -> None:
     told = billing("health").stdout
     assert "BROKEN  workers" in told
     assert "→ workers: Start `billing worker`" in told
-    assert "7 of 13 parts are broken" in told
+    assert "7 of 14 parts are broken" in told
 
 
 def test_health_tells_of_an_old_schema(unconfigured: Billing, empty_database_url: str) -> None:
