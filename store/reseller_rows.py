@@ -56,8 +56,6 @@ class OnboardingRow(Frozen):
     detail: str | None
     requirements: tuple[str, ...]
     reminders: int
-    account_tries: int
-    account_asked_at: UtcDatetime | None
     waits_until: UtcDatetime | None
     started_at: UtcDatetime
     updated_at: UtcDatetime

@@ -67,12 +67,11 @@ SET status = excluded.status, reason = excluded.reason, detail = excluded.detail
                       ELSE reseller_onboardings.started_at END
 """)
 _ASK = text("""
-INSERT INTO reseller_onboardings AS o (reseller_id, status, account_asked_at) VALUES (:id, 'creating', now())
-ON CONFLICT (reseller_id) DO UPDATE SET account_asked_at = coalesce(o.account_asked_at, now())
+UPDATE resellers SET account_asked_at = coalesce(account_asked_at, now()) WHERE id = :id
 RETURNING account_tries AS tries, account_asked_at AS asked_at, account_asked_at = now() AS is_first
 """)
 _REFUSED = text("""
-UPDATE reseller_onboardings SET account_tries = account_tries + 1, account_asked_at = NULL WHERE reseller_id = :id
+UPDATE resellers SET account_tries = account_tries + 1, account_asked_at = NULL WHERE id = :id
 """)
 
 _BEGIN_LINK = text(

@@ -107,6 +107,14 @@ resellers = Table(
         comment="ISO 4217 code of his account's default currency; null: not read yet",
     ),
     moment_column("account_checked_at", "When his account was last read at Stripe; null: never", nullable=True),
+    moment_column(
+        "account_asked_at",
+        "When Stripe was first asked for his account: a lost answer is looked up from here",
+        nullable=True,
+    ),
+    number_column(
+        "account_tries", "Tries to make his account: one more after each refusal", low=1, high=1_000_000, default=1
+    ),
     moment_column("created_at", "When the catalogue first named him", now=True),
     moment_column("updated_at", "When it last changed", now=True),
     CheckConstraint("parent_id <> id", name="not_his_own_parent"),
@@ -123,18 +131,6 @@ reseller_onboardings = Table(
     text_column("detail", "What exactly, without personal data", limit=TEXT_LIMIT, nullable=True),
     json_column("requirements", "What Stripe still asks of him, in its words for fields", kind="array", default="[]"),
     number_column("reminders", "How often he was reminded", low=0, high=1_000_000, default=0),
-    number_column(
-        "account_tries",
-        "Tries to make his account: one more after each refusal",
-        low=1,
-        high=1_000_000,
-        default=1,
-    ),
-    moment_column(
-        "account_asked_at",
-        "When Stripe was first asked for his account: a lost answer is looked up from here",
-        nullable=True,
-    ),
     moment_column("waits_until", "When it goes on by itself; null: not before something happens", nullable=True),
     moment_column("started_at", "When it was last started", now=True),
     moment_column("updated_at", "When this row last changed", now=True),

@@ -21,6 +21,8 @@ _COLUMNS = (
     "disabled_reason",
     "account_currency",
     "account_checked_at",
+    "account_asked_at",
+    "account_tries",
 )
 
 
@@ -109,6 +111,26 @@ def upgrade() -> None:
             comment="When his account was last read at Stripe; null: never",
         ),
     )
+    op.add_column(
+        "resellers",
+        sa.Column(
+            "account_asked_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When Stripe was first asked for his account: a lost answer is looked up from here",
+        ),
+    )
+    op.add_column(
+        "resellers",
+        sa.Column(
+            "account_tries",
+            sa.BigInteger(),
+            server_default=sa.text("1"),
+            autoincrement=False,
+            nullable=False,
+            comment="Tries to make his account: one more after each refusal",
+        ),
+    )
     op.create_check_constraint(op.f("ck_resellers_address_object"), "resellers", "jsonb_typeof(address) = 'object'")
     op.create_check_constraint(
         op.f("ck_resellers_tax_status_proof_filled"),
@@ -125,6 +147,9 @@ def upgrade() -> None:
     )
     op.create_check_constraint(
         op.f("ck_resellers_account_currency_iso"), "resellers", "account_currency ~ '^[A-Z]{3}$'"
+    )
+    op.create_check_constraint(
+        op.f("ck_resellers_account_tries_range"), "resellers", "account_tries BETWEEN 1 AND 1000000"
     )
     op.create_table(
         "reseller_onboardings",
@@ -146,20 +171,6 @@ def upgrade() -> None:
             autoincrement=False,
             nullable=False,
             comment="How often he was reminded",
-        ),
-        sa.Column(
-            "account_tries",
-            sa.BigInteger(),
-            server_default=sa.text("1"),
-            autoincrement=False,
-            nullable=False,
-            comment="Tries to make his account: one more after each refusal",
-        ),
-        sa.Column(
-            "account_asked_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When Stripe was first asked for his account: a lost answer is looked up from here",
         ),
         sa.Column(
             "waits_until",
@@ -215,9 +226,6 @@ def upgrade() -> None:
             "jsonb_typeof(requirements) = 'array'", name=op.f("ck_reseller_onboardings_requirements_array")
         ),
         sa.CheckConstraint("reminders BETWEEN 0 AND 1000000", name=op.f("ck_reseller_onboardings_reminders_range")),
-        sa.CheckConstraint(
-            "account_tries BETWEEN 1 AND 1000000", name=op.f("ck_reseller_onboardings_account_tries_range")
-        ),
         sa.PrimaryKeyConstraint("reseller_id", name=op.f("pk_reseller_onboardings")),
         comment="The onboarding of each reseller, as its workflow last noted it",
     )
