@@ -52,6 +52,8 @@ class Settled:
     """Reseller → why his statement was parked at first."""
     refusals: list[str] = field(default_factory=list)
     """What somebody was told who wanted to approve what he had asked for himself."""
+    payout: str = ""
+    """How the money of one of them got to his bank."""
     differs_from_dry_run: list[str] = field(default_factory=list)
     """Statements whose figures are not those that the dry run showed."""
 
@@ -82,6 +84,7 @@ class MonthEnd:
                 self.settled.was_parked[row.reseller_id] = row.reason
         await self._approve(rows)
         await self._release(account_id)
+        await self._to_the_bank(account_id)
         self.settled.rows = await self._rows()
         await self._page()
         return self.settled
@@ -143,11 +146,25 @@ class MonthEnd:
         )
         self._say(f"{NOT_READY} was parked; Stripe told that his account is ready: paid by itself")
 
+    async def _to_the_bank(self, account_id: str) -> None:
+        """Stripe pays the reseller's bank, and tells so: the last step of the money."""
+        row = await self._row(NOT_READY)
+        payout_id = await self._world.stripe.pay_bank(account_id, row.payable_minor, row.currency)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            async with self._world.store.begin() as tx:
+                known = {one.payout_id: one.status for one in await tx.resellers.payouts(NOT_READY)}
+            if known.get(payout_id) == "paid":
+                arrived = format_amount(row.payable_minor, row.currency)
+                self.settled.payout = f"{arrived} arrived at the bank of {NOT_READY} (payout {payout_id})"
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise DemoFailed(f"nobody heard of payout {payout_id} of {NOT_READY} within {TIMEOUT_SECONDS:.0f} s")
+
     async def _page(self) -> None:
+        row = await self._row(ADJUSTED)
         async with self._world.store.begin() as tx:
-            row = await tx.settlements.get(self._period, ADJUSTED, CURRENCY)
-            if row is not None:
-                self.settled.page = await tx.settlements.statement(row.id)
+            self.settled.page = await tx.settlements.statement(row.id)
 
     # --- steps ---
 
@@ -162,13 +179,17 @@ class MonthEnd:
             raise DemoFailed(f"reseller {reseller_id} has no account at Stripe")
         return account_id
 
+    async def _row(self, reseller_id: str) -> SettlementRow:
+        async with self._world.store.begin() as tx:
+            row = await tx.settlements.get(self._period, reseller_id, CURRENCY)
+        if row is None:
+            raise DemoFailed(f"{reseller_id} has no statement of {self._period}")
+        return row
+
     async def _until_paid(self, reseller_id: str) -> None:
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
-            async with self._world.store.begin() as tx:
-                row = await tx.settlements.get(self._period, reseller_id, CURRENCY)
-            if row is None:
-                raise DemoFailed(f"{reseller_id} has no statement of {self._period}")
+            row = await self._row(reseller_id)
             if row.status is SettlementStatus.PAID:
                 return
             if time.monotonic() > deadline:

@@ -42,6 +42,8 @@ def problems(settled: Settled, period: str) -> Iterable[str]:
         yield f"who asked for a bonus and for the run was refused {len(settled.refusals)} times instead of at least 2"
     for statement_id in settled.differs_from_dry_run:
         yield f"{statement_id}: the dry run showed other figures"
+    if not settled.payout:
+        yield "no payout to a reseller's bank was heard of"
     if settled.page is None:
         yield f"{ADJUSTED} has no statement to print"
 
@@ -70,6 +72,8 @@ def reasons(settled: Settled) -> Iterator[str]:
         told = settled.stories.get(row.reseller_id, "") or _reason(row)
         if told:
             yield f"  {row.reseller_id}: {told}"
+    if settled.payout:
+        yield f"  {settled.payout}"
 
 
 def _cells(row: SettlementRow) -> Iterator[str]:

@@ -59,6 +59,7 @@ def good() -> Settled:
         stories={"r-west": "parked at first"},
         was_parked={"r-west": ParkReason.RESELLER_NOT_READY, "r-hamburg": ParkReason.APPROVAL_REQUIRED},
         refusals=["no", "no"],
+        payout="11,90 € arrived at the bank of r-west (payout po_example)",
     )
 
 
@@ -70,6 +71,7 @@ def test_a_settlement_as_it_must_be_has_no_problem() -> None:
     ("changed", "told"),
     [
         ({"rows": []}, "nothing was settled for 2026-03"),
+        ({"payout": ""}, "no payout to a reseller's bank"),
         ({"page": None}, "no statement to print"),
         ({"refusals": ["no"]}, "refused 1 times instead of at least 2"),
         ({"was_parked": {}}, "r-west was not parked for reseller_not_ready but for None"),
@@ -95,6 +97,7 @@ def test_reasons_are_given_for_all_that_were_not_simply_paid() -> None:
     assert list(reasons(good())) == [
         "  r-insel: 11,31 € are below his minimum payout of 50,00 €: carried over to the next month",
         "  r-west: parked at first",
+        "  11,90 € arrived at the bank of r-west (payout po_example)",
     ]
 
 
