@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _WAIT = ("parked", "waiting")
 """Statuses of a settlement whose workflow tries again when it is told that the account changed."""
 
+CHAINS_TOLD = 200
+"""Parked chains that hear of one event; more look again by themselves, or hear of the next."""
+
 
 class OnboardingActivities:
     """Steps that touch only our database."""
@@ -133,7 +136,11 @@ class ResellerAccounts:
         if not account.is_ready:
             return AccountNews()
         async with self._store.begin() as tx:
-            return AccountNews(waiting=await _waiting(tx, order.reseller_id))
+            chains = await tx.resellers.parked_chains(order.reseller_id, CHAINS_TOLD)
+            return AccountNews(
+                settlements=await _waiting(tx, order.reseller_id),
+                chains=tuple(ids.booking_workflow(chain_uid) for chain_uid in chains),
+            )
 
     @activity.defn
     async def follow_payout(self, order: PayoutRef) -> str:

@@ -78,8 +78,10 @@ class OnboardingNote(Frozen):
 class AccountNews(Frozen):
     """What followed from an account that changed."""
 
-    waiting: tuple[str, ...] = ()
-    """Ids of workflows that wait to pay him, where he can be paid now."""
+    settlements: tuple[str, ...] = ()
+    """Ids of workflows that wait with a statement of his, where he can be paid now."""
+    chains: tuple[str, ...] = ()
+    """Ids of bookings' workflows that wait to transfer him something, likewise."""
 
 
 class PayoutRef(Frozen):

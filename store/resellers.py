@@ -115,6 +115,12 @@ UNION
 SELECT reseller_id FROM settlements
 WHERE status IN ('parked', 'waiting') AND reseller_id = ANY(CAST(:ids AS text[]))
 """)
+_PARKED_CHAINS = text("""
+SELECT c.chain_uid FROM chains AS c
+WHERE c.stage = 'parked' AND c.reason = 'reseller_not_ready' AND EXISTS (
+    SELECT 1 FROM commissions AS m WHERE m.chain_uid = c.chain_uid AND m.reseller_id = :id AND m.status = 'matured')
+ORDER BY c.chain_uid LIMIT :limit
+""")
 _TROUBLES = text("""
 SELECT o.reseller_id, 'onboarding' AS what, concat_ws(': ', o.reason, o.detail) AS detail
 FROM reseller_onboardings AS o WHERE o.reason IS NOT NULL AND o.finished_at IS NULL
@@ -306,6 +312,10 @@ class ResellerRepository(Repository):
     async def waiting(self, reseller_ids: Sequence[str]) -> list[str]:
         """Those of them for whom an onboarding runs or a statement waits: a change of theirs is news to a workflow."""
         return [row["reseller_id"] for row in await self._maps(_WAITING, ids=list(reseller_ids))]
+
+    async def parked_chains(self, reseller_id: str, limit: int) -> list[str]:
+        """Chains that wait because a reseller cannot be paid, and that owe this one something."""
+        return [row["chain_uid"] for row in await self._maps(_PARKED_CHAINS, id=reseller_id, limit=limit)]
 
     async def troubles(self) -> list[ResellerTrouble]:
         """Onboardings that wait for a person; accounts, once taken on, that Stripe restricts; newest payouts that

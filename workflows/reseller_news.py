@@ -22,6 +22,9 @@ with workflow.unsafe.imports_passed_through():
 ACCOUNT_CHANGED = "account_changed"
 """Signal that the onboarding and waiting settlements understand."""
 
+PAYMENT_CHANGED = "payment_changed"
+"""Signal that lets a parked chain try its step again."""
+
 
 @workflow.defn
 class ResellerNewsWorkflow:
@@ -29,8 +32,8 @@ class ResellerNewsWorkflow:
     not running, so it lives for seconds.
 
     1. account: read and noted, once for all events that came meanwhile. His onboarding is told, and, where he can be
-       paid now, each settlement that waits for him. Where he cannot, nothing is told: the next payment reads it and
-       parks.
+       paid now, each settlement and each booking that waits for him. Where he cannot, nobody else is told: the next
+       payment reads it and parks.
     2. payouts: each is read and noted; a failure stands in the audit log and in `billing health`.
     3. ends when nothing is left. What fails asks for attention, and is tried again at the next event or the next look.
     """
@@ -71,10 +74,12 @@ class ResellerNewsWorkflow:
             ResellerRef(reseller_id=self._start.reseller_id),
             **self._options(f"Read the account of reseller {self._start.reseller_id}, which changed"),
         )
-        for workflow_id in (ids.onboarding_workflow(self._start.reseller_id), *news.waiting):
+        told = [(one, ACCOUNT_CHANGED) for one in (ids.onboarding_workflow(self._start.reseller_id), *news.settlements)]
+        told += [(one, PAYMENT_CHANGED) for one in news.chains]
+        for workflow_id, signal in told:
             # One that has ended needs to hear nothing.
             with suppress(FailureError):
-                await workflow.get_external_workflow_handle(workflow_id).signal(ACCOUNT_CHANGED)
+                await workflow.get_external_workflow_handle(workflow_id).signal(signal)
 
     async def _follow_payout(self, payout: PayoutRef) -> None:
         await workflow.execute_activity_method(

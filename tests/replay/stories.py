@@ -10,11 +10,13 @@ from domain import ids
 from domain.chain import ChainOutcome, ChainStage
 from domain.effects import AdjustmentDirection
 from domain.model import ParkReason
+from domain.onboarding import OnboardingReason, OnboardingStatus
 from starter.settlement_news import ACCOUNT_CHANGED
 from store.rows import SettlementStatus
 from tests.support.desk import ORDER, Desk, ago, ahead, eventually
 from tests.support.month import account_in, balance_of, ended, operator_with, settle, until_status
 from tests.support.month import matured as matured_at
+from tests.support.resellers import candidate, tell_account
 from workflows.models import OperatorOrder
 
 Story = Callable[[Desk], Awaitable[str]]
@@ -203,6 +205,44 @@ async def adjustment_approved(desk: Desk) -> str:
     return workflow_id
 
 
+async def onboarded(desk: Desk) -> str:
+    r = await candidate(desk, "story-onboarded", onboarding_reminder_seconds="1,2")
+    await r.start()
+    await r.until(OnboardingStatus.WAITING, OnboardingReason.NO_ANSWER)
+    await r.onboarding.link(r.id, ORDER)
+    await r.account("active")
+    await r.tell()
+    await r.handle.result()
+    return ids.onboarding_workflow(r.id)
+
+
+async def onboarding_parked_and_stopped(desk: Desk) -> str:
+    r = await candidate(desk, "story-stopped", save=False)
+    await r.save(tax_status_proof=None)
+    await r.start()
+    await r.until(OnboardingStatus.PARKED, OnboardingReason.MASTER_DATA)
+    await r.save()
+    await r.onboarding.retry(r.id, ORDER)
+    await r.until(OnboardingStatus.WAITING)
+    await r.account("rejected")
+    await r.tell()
+    await r.until(OnboardingStatus.PARKED, OnboardingReason.ACCOUNT_REJECTED)
+    await r.onboarding.stop(r.id, ORDER)
+    await r.handle.result()
+    return ids.onboarding_workflow(r.id)
+
+
+async def account_followed(desk: Desk) -> str:
+    async with account_in(desk, "r-restricted", "restricted") as account_id:
+        uid = await desk.begin(142)
+        await desk.parked(uid, ParkReason.RESELLER_NOT_READY)
+    await tell_account(desk, account_id)
+    assert await desk.outcome(uid) is ChainOutcome.PAID
+    workflow_id = ids.reseller_news_workflow("r-restricted")
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
 STORIES: tuple[Story, ...] = (
     matured,
     paid,
@@ -220,4 +260,7 @@ STORIES: tuple[Story, ...] = (
     carried_over,
     paused_and_settled,
     adjustment_approved,
+    onboarded,
+    onboarding_parked_and_stopped,
+    account_followed,
 )

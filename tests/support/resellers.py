@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from temporalio.client import WorkflowHandle
@@ -12,7 +14,9 @@ from temporalio.client import WorkflowHandle
 from domain import ids
 from domain.catalog_model import Address, CatalogReseller
 from domain.onboarding import OnboardingReason, OnboardingStatus
+from starter.dispatch import Dispatcher
 from starter.onboarding import Onboarding
+from starter.outcomes import Delivered
 from store.reseller_rows import LinkRow, OnboardingRow, ResellerRow
 from store.rows import LogRow
 from tests.support.desk import ORDER, Desk, eventually
@@ -21,6 +25,7 @@ from workflows.onboarding_models import OnboardingState
 
 PRIVATE = ("Secretive Example", "secretive@example.com", "Hidden Lane 1")
 """Name, e-mail address and street of every reseller here: must never be seen in Temporal."""
+_numbers = itertools.count(1)
 
 
 def complete(reseller_id: str, **fields: Any) -> CatalogReseller:
@@ -132,3 +137,36 @@ async def candidate(desk: Desk, reseller_id: str, *, save: bool = True, **settin
     if save:
         await made.save()
     return made
+
+
+async def deliver(desk: Desk, event_type: str, account_id: str, thing: dict[str, Any]) -> str:
+    """An event of a connected account, as the relay would deliver it."""
+    event_id = f"evt_{next(_numbers)}"
+    body = {
+        "id": event_id,
+        "object": "event",
+        "type": event_type,
+        "account": account_id,
+        "created": int(datetime.now(UTC).timestamp()),
+        "data": {"object": thing},
+    }
+    async with desk.store.begin() as tx:
+        await tx.inbox.add(event_id, "stripe", event_type, thing["id"], json.dumps(body).encode())
+        row = await tx.inbox.get(event_id)
+    assert row is not None
+    dispatcher = Dispatcher(store=desk.store, client=desk.client, settings=desk.settings)
+    outcome = await dispatcher.deliver(row)
+    assert isinstance(outcome, Delivered)
+    return outcome.note
+
+
+async def tell_account(desk: Desk, account_id: str, event_type: str = "account.updated") -> None:
+    """The event that Stripe sends when something of an account changed."""
+    things = {
+        "account.updated": {"id": account_id, "object": "account"},
+        "capability.updated": {"id": "transfers", "object": "capability"},
+        "account.application.deauthorized": {"id": "ca_1", "object": "application"},
+    }
+    assert await deliver(desk, event_type, account_id, things[event_type]) == (
+        "told the reseller's workflow: account_changed"
+    )

@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from domain import ids
+from domain.chain import ChainOutcome
 from domain.model import ParkReason
 from domain.onboarding import OnboardingStatus
 from domain.ports import PayoutStatus
-from starter.dispatch import Dispatcher
-from starter.outcomes import Delivered
 from store.reseller_rows import PayoutRow, ResellerRow
 from store.rows import SettlementStatus
 from tests.support.desk import Desk, eventually
 from tests.support.month import account_in, actions, matured, settle, until_status, wait_for_workflow
-from tests.support.resellers import candidate
+from tests.support.resellers import candidate, deliver, tell_account
 
 RESELLER = "r-month-c"
 EVENT_TYPE = 152
 """Event type of a customer of his: its commission is left to the month's end."""
-_numbers = itertools.count(1)
-
-
-async def deliver(desk: Desk, event_type: str, account_id: str, thing: dict[str, Any]) -> str:
-    """An event of a connected account, as the relay would deliver it."""
-    event_id = f"evt_{next(_numbers)}"
-    body = {
-        "id": event_id,
-        "object": "event",
-        "type": event_type,
-        "account": account_id,
-        "created": int(datetime.now(UTC).timestamp()),
-        "data": {"object": thing},
-    }
-    async with desk.store.begin() as tx:
-        await tx.inbox.add(event_id, "stripe", event_type, thing["id"], json.dumps(body).encode())
-        row = await tx.inbox.get(event_id)
-    assert row is not None
-    dispatcher = Dispatcher(store=desk.store, client=desk.client, settings=desk.settings)
-    outcome = await dispatcher.deliver(row)
-    assert isinstance(outcome, Delivered)
-    return outcome.note
 
 
 async def reseller(desk: Desk, reseller_id: str = RESELLER) -> ResellerRow:
     async with desk.store.begin() as tx:
         return await tx.resellers.get(reseller_id)
-
-
-async def account_event(desk: Desk, account_id: str, event_type: str = "account.updated") -> None:
-    things = {
-        "account.updated": {"id": account_id, "object": "account"},
-        "capability.updated": {"id": "transfers", "object": "capability"},
-        "account.application.deauthorized": {"id": "ca_1", "object": "application"},
-    }
-    assert await deliver(desk, event_type, account_id, things[event_type]) == (
-        "told the reseller's workflow: account_changed"
-    )
 
 
 async def until_ready(desk: Desk, ready: bool, reseller_id: str = RESELLER) -> ResellerRow:
@@ -81,17 +44,17 @@ async def test_a_capability_that_vanishes_parks_the_payment_and_one_that_returns
     period = f"2021-0{month}"
     await matured(desk, EVENT_TYPE, datetime(2021, month, 9, 12, tzinfo=UTC))
     account_id = await desk.account(RESELLER)
-    await account_event(desk, account_id, event_type)
+    await tell_account(desk, account_id, event_type)
     await until_ready(desk, True)
     async with account_in(desk, RESELLER, "restricted"):
-        await account_event(desk, account_id, event_type)
+        await tell_account(desk, account_id, event_type)
         row = await until_ready(desk, False)
         assert (row.payouts_enabled, row.disabled_reason) == (False, "requirements.past_due")
         async with desk.store.begin() as tx:
             assert (RESELLER, "account") in [(one.reseller_id, one.what) for one in await tx.resellers.troubles()]
         await settle(desk, period)
         await until_status(desk, period, RESELLER, SettlementStatus.PARKED)
-    await account_event(desk, account_id, event_type)  # back: nobody orders a retry
+    await tell_account(desk, account_id, event_type)  # back: nobody orders a retry
     assert await wait_for_workflow(desk, period, RESELLER) > 0
     await until_status(desk, period, RESELLER, SettlementStatus.PAID)
     told = [(who, what) for who, what, _ in await actions(desk, f"reseller:{RESELLER}") if who == "stripe"]
@@ -105,13 +68,24 @@ async def test_a_waiting_payment_hears_nothing_while_he_cannot_be_paid(desk: Des
         await settle(desk, "2022-07")
         parked = await until_status(desk, "2022-07", RESELLER, SettlementStatus.PARKED)
         assert parked.reason is ParkReason.RESELLER_NOT_READY
-        await account_event(desk, account_id)
+        await tell_account(desk, account_id)
         await until_ready(desk, False)
         name = ids.reseller_settlement_workflow("2022-07", RESELLER, "EUR")
         history = str([event async for event in desk.client.get_workflow_handle(name).fetch_history_events()])
         assert "account_changed" not in history
-    await account_event(desk, account_id)
+    await tell_account(desk, account_id)
     await until_status(desk, "2022-07", RESELLER, SettlementStatus.PAID)
+
+
+async def test_a_parked_chain_transfers_when_he_is_back(desk: Desk) -> None:
+    async with account_in(desk, "r-restricted", "restricted") as account_id:
+        uid = await desk.begin(142)
+        await desk.parked(uid, ParkReason.RESELLER_NOT_READY)
+        await tell_account(desk, account_id)
+        await until_ready(desk, False, "r-restricted")
+        assert (await desk.state(uid)).reason is ParkReason.RESELLER_NOT_READY
+    await tell_account(desk, account_id)
+    assert await desk.outcome(uid) is ChainOutcome.PAID
 
 
 async def test_an_onboarding_hears_of_its_account(desk: Desk) -> None:
@@ -119,7 +93,7 @@ async def test_an_onboarding_hears_of_its_account(desk: Desk) -> None:
     await r.start()
     await r.until(OnboardingStatus.WAITING)
     await r.account("active")
-    await account_event(desk, (await r.reseller()).stripe_account_id or "")
+    await tell_account(desk, (await r.reseller()).stripe_account_id or "")
     await r.until(OnboardingStatus.COMPLETED)
 
 
@@ -129,10 +103,10 @@ async def test_an_account_that_cuts_us_off_is_noted(desk: Desk) -> None:
     await r.until(OnboardingStatus.WAITING)
     await r.account("active")
     account_id = (await r.reseller()).stripe_account_id or ""
-    await account_event(desk, account_id)
+    await tell_account(desk, account_id)
     await r.until(OnboardingStatus.COMPLETED)
     await r.account("deauthorized")
-    await account_event(desk, account_id, "account.application.deauthorized")
+    await tell_account(desk, account_id, "account.application.deauthorized")
     row = await until_ready(desk, False, r.id)
     assert row.disabled_reason == "account_gone"
     assert ("stripe", "account_restricted", "account_gone") in await actions(desk, f"reseller:{r.id}")
