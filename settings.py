@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     stripe_webhook_secret: SecretStr = _field(
         ..., "signing secret of the Stripe webhook endpoint", "whsec_…", min_length=8
     )
+    stripe_connect_webhook_secret: SecretStr | None = _field(
+        None,
+        "signing secret of the endpoint for events of connected accounts, which Stripe keeps apart; none: they are "
+        "signed with the other one, as the sandbox does",
+        "whsec_…",
+        min_length=8,
+    )
     stripe_base_url: str | None = _field(
         None, "another Stripe API than the real one: the sandbox", "http://127.0.0.1:12111", pattern=r"^https?://"
     )

@@ -122,10 +122,15 @@ class _Intake:
         return await self._take(request, "calcom", read)
 
     async def stripe(self, request: Request) -> JSONResponse:
-        secret = self._deps.settings.stripe_webhook_secret.get_secret_value()
+        given = self._deps.settings
+        own, connect = given.stripe_webhook_secret, given.stripe_connect_webhook_secret
 
         def read(raw: bytes) -> intake.Incoming:
-            return intake.stripe(raw, _header(request, "stripe-signature"), secret, now=self._deps.now())
+            header = _header(request, "stripe-signature")
+            if connect is not None:
+                with contextlib.suppress(intake.BadWebhook):
+                    return intake.stripe(raw, header, connect.get_secret_value(), now=self._deps.now())
+            return intake.stripe(raw, header, own.get_secret_value(), now=self._deps.now())
 
         return await self._take(request, "stripe", read)
 

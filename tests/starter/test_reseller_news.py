@@ -8,9 +8,9 @@ import pytest
 
 from domain.catalog_model import CatalogReseller
 from store.rows import InboxStatus
-from tests.starter.bodies import stripe_body
+from tests.starter.bodies import STRIPE_SECRET, stripe_body, stripe_headers
 from tests.starter.fake_temporal import outage
-from tests.starter.world import World
+from tests.starter.world import World, world_on
 
 NEWS = "reseller-news-r-1"
 DELIVERED = {InboxStatus.DELIVERED: 1}
@@ -104,6 +104,14 @@ async def test_is_delivered_when_temporal_is_back(
     await world.deps.relay.run_once()
     assert world.temporal.workflows[NEWS].signals == [signal]
     assert await world.counts() == DELIVERED
+
+
+async def test_events_of_connected_accounts_may_have_a_secret_of_their_own(database_url: str) -> None:
+    async with world_on(database_url, stripe_connect_webhook_secret="whsec_connect") as world:
+        raw = body("account.updated", ACCOUNT)
+        for secret, status_code in (("whsec_connect", 200), (STRIPE_SECRET, 200), ("whsec_another", 400)):
+            headers = stripe_headers(raw, world.clock(), secret)
+            assert (await world.http.post("/webhooks/stripe", content=raw, headers=headers)).status_code == status_code
 
 
 async def test_a_payout_event_without_its_payout_needs_a_person(world: World) -> None:
