@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -73,19 +72,20 @@ class QuoteActivities:
         if booking is None:
             raise LookupError(f"booking {ref.booking_uid} was not read")
         customer = await self._customer(tx, booking)
-        path = await tx.catalog.reseller_path(customer.reseller_id) if customer.reseller_id else []
-        reseller_ids = [reseller.id for reseller in path]
         at = booking.created_at
-        books = await tx.catalog.price_books(customer.id, reseller_ids, at)
+        offer = await tx.catalog.offer(customer, booking.event_type_id, at)
         book, price = pricing.find_price(
-            books,
+            offer.books,
             customer_id=customer.id,
-            reseller_path=reseller_ids,
+            reseller_path=[reseller.id for reseller in offer.path],
             event_type_id=booking.event_type_id,
             at=at,
             currency=customer.currency,
         )
-        pairs = await self._agreements(tx, path, at, book.currency)
+        pairs = [
+            (reseller, commission.agreement_for(offer.agreements, reseller.id, at, book.currency))
+            for reseller in offer.path
+        ]
         period = pricing.period_of(booking.start_at)
         minutes = pricing.started_minutes(booking.start_at, booking.end_at)
         count = 0
@@ -122,25 +122,15 @@ class QuoteActivities:
         )
 
     async def _customer(self, tx: Tx, booking: BookingRow) -> Customer:
-        customer_id = await tx.catalog.customer_for(booking.event_type_id, booking.organizer_ids, booking.team_ids)
-        if customer_id is None:
+        customer = await tx.catalog.payer(booking.event_type_id, booking.organizer_ids, booking.team_ids)
+        if customer is None:
             raise NoQuote(
                 ParkReason.UNMAPPED_CUSTOMER,
                 f"no customer is mapped to event type {booking.event_type_id}, its team or its organizer",
             )
-        customer = await tx.catalog.customer(customer_id)
         if customer.stripe_customer_id is None or customer.payment_method_id is None:
-            raise NoQuote(ParkReason.NO_PAYMENT_METHOD, f"customer {customer_id} has no payment method at Stripe")
+            raise NoQuote(ParkReason.NO_PAYMENT_METHOD, f"customer {customer.id} has no payment method at Stripe")
         return customer
-
-    async def _agreements(
-        self, tx: Tx, path: Sequence[Reseller], at: datetime, currency: str
-    ) -> list[tuple[Reseller, Agreement]]:
-        """Every reseller of the path with the agreement in force when the booking was made. Raises NoQuote."""
-        if not path:
-            return []
-        found = list((await tx.catalog.agreements([reseller.id for reseller in path], at)).values())
-        return [(reseller, commission.agreement_for(found, reseller.id, at, currency)) for reseller in path]
 
     async def _wholesale(
         self, tx: Tx, pairs: Sequence[tuple[Reseller, Agreement]], booking: BookingRow, count: int, currency: str

@@ -8,14 +8,14 @@ type may be null; `totalItems` may count more than the filter matches.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import json
 import logging
 import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
@@ -41,6 +41,7 @@ from gateways.calcom_answers import (
     read,
 )
 from gateways.http_errors import of_no_answer, of_status
+from gateways.http_pool import HttpPool
 
 API_VERSION: Final = "2024-08-13"
 """Without this header the bookings answer in an older shape."""
@@ -50,10 +51,6 @@ MAX_TAKE: Final = 250
 """Cal.com refuses larger pages."""
 
 MAX_CONNECTIONS: Final = 20
-KEEPALIVE_EXPIRY_SECONDS: Final = 55.0
-"""Shorter than the idle time-out of usual load balancers (60 s), so that no request meets a closed connection."""
-
-CONNECT_TIMEOUT_SECONDS: Final = 5.0
 MAX_RESCHEDULINGS: Final = 50
 """How many times a booking is followed to its next uid before it counts as a loop."""
 
@@ -88,22 +85,17 @@ class CalcomGateway:
             raise ValueError("the Cal.com address looks like https://api.cal.com, without a path")
         self._timeout_seconds = timeout_seconds
         self._teams_checked_at: dict[int, float] = {}
-        self._http = httpx.AsyncClient(
+        self._address = address
+        self._headers = {
+            "Authorization": f"Bearer {api_key}",
+            "cal-api-version": API_VERSION,
+            "Accept": "application/json",
+        }
+        self._http = HttpPool(
             base_url=address,
-            headers={
-                "Authorization": f"Bearer {api_key}",
-                "cal-api-version": API_VERSION,
-                "Accept": "application/json",
-            },
-            timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)),
-            limits=httpx.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEPALIVE_EXPIRY_SECONDS,
-            ),
-            follow_redirects=False,
+            timeout_seconds=timeout_seconds,
+            max_connections=MAX_CONNECTIONS,
             verify=address.startswith("https:"),
-            trust_env=not _is_loopback(address),
             transport=transport,
         )
 
@@ -237,21 +229,15 @@ class CalcomGateway:
     ) -> httpx.Response:
         """The answer, whatever its status. The error raised without one has no cause: httpx's own holds the URL."""
         failed: OutsideError
+        headers, content = self._headers, None
+        if body is not None:
+            headers, content = {**headers, "Content-Type": "application/json"}, json.dumps(body).encode()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._http.request(method, path, params=query, json=body)
+                return await self._http.request(method, self._address + path, headers, params=query, content=content)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             failed = of_no_answer(operation, error)
         raise failed
-
-
-def _is_loopback(address: str) -> bool:
-    """Whether the address is this machine: then a proxy of the environment plays no part."""
-    host = urlsplit(address).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _checked_uid(uid: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Mapping
@@ -12,30 +11,15 @@ from urllib.parse import urlsplit
 import httpx
 import stripe
 
+from gateways.http_pool import HttpPool
+
 MAX_CONNECTIONS: Final = 100
 """Stripe answers at most 100 requests a second for an account: more connections than that never help."""
-
-KEEPALIVE_EXPIRY_SECONDS: Final = 55.0
-"""Shorter than the idle time-out of usual load balancers (60 s), so that we close first and no request meets a closed
-connection."""
-
-CONNECT_TIMEOUT_SECONDS: Final = 5.0
 
 # Process-wide switches of the library. Telemetry writes an id file into the home directory and costs time in each call;
 # its log lines at INFO carry Stripe's error texts.
 stripe.enable_telemetry = False
 logging.getLogger("stripe").setLevel(logging.WARNING)
-
-
-def is_loopback(base_url: str) -> bool:
-    """Whether the address is this machine: then a proxy of the environment plays no part."""
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Transport(stripe.HTTPXClient):
@@ -47,16 +31,12 @@ class Transport(stripe.HTTPXClient):
         verify: ssl.SSLContext | bool = False
         if urlsplit(base_url).scheme == "https":
             verify = ssl.create_default_context(cafile=stripe.ca_bundle_path)
-        self._pool = httpx.AsyncClient(
+        self._pool = HttpPool(
+            base_url=base_url,
+            timeout_seconds=timeout_seconds,
+            max_connections=MAX_CONNECTIONS,
             verify=verify,
-            trust_env=not is_loopback(base_url),
             transport=transport,
-            timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)),
-            limits=httpx.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEPALIVE_EXPIRY_SECONDS,
-            ),
         )
 
     async def request_async(
@@ -64,7 +44,7 @@ class Transport(stripe.HTTPXClient):
     ) -> tuple[bytes, int, Mapping[str, str]]:
         content = post_data.encode() if isinstance(post_data, str) else post_data
         try:
-            response = await self._pool.request(method.upper(), url, headers=dict(headers), content=content)
+            response = await self._pool.request(method.upper(), url, headers, content=content)
         except httpx.HTTPError as error:
             self._handle_request_error(error)
         return response.content, response.status_code, response.headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -80,6 +81,9 @@ ORDER BY CASE kind WHEN 'event_type' THEN 1 WHEN 'team' THEN 2 ELSE 3 END,
               WHEN 'organizer' THEN array_position(CAST(:organizer_ids AS bigint[]), external_id) END
 LIMIT 1
 """)
+_PAYER = text(
+    f"SELECT {_CUSTOMER_COLUMNS} FROM customers WHERE id = ({_CUSTOMER_FOR.text})"  # noqa: S608 - a constant
+)
 _MAPPED_TEAMS = text("SELECT external_id FROM customer_mappings WHERE kind = 'team' ORDER BY external_id")
 
 _BOOKS = text("""
@@ -103,6 +107,34 @@ ORDER BY reseller_id, effective_from DESC, version DESC
 """  # noqa: S608 - a constant
 )
 
+_OFFER = text(
+    f"""
+WITH RECURSIVE path AS (
+    SELECT {_RESELLER_COLUMNS}, 0 AS depth FROM resellers WHERE id = CAST(:reseller_id AS text)
+    UNION ALL
+    SELECT {columns(Reseller, "r.")}, path.depth + 1 FROM resellers AS r JOIN path ON r.id = path.parent_id
+    WHERE path.depth < 1000
+)
+SELECT (SELECT jsonb_agg(to_jsonb(path) - 'depth' ORDER BY depth) FROM path) AS path,
+    (SELECT jsonb_agg(jsonb_build_object('id', b.id, 'owner_kind', b.owner_kind, 'owner_id', b.owner_id,
+        'version', b.version, 'effective_from', b.effective_from, 'currency', b.currency, 'prices',
+        (SELECT jsonb_agg(p.price ORDER BY p.position) FROM prices AS p WHERE p.book_id = b.id AND p.version = b.version
+            AND (p.event_type_id = :event_type_id OR p.event_type_id IS NULL))) ORDER BY b.id)
+    FROM (
+        SELECT DISTINCT ON (id) * FROM price_books
+        WHERE effective_from <= :at
+          AND (owner_kind = 'platform' OR (owner_kind = 'customer' AND owner_id = CAST(:customer_id AS text))
+            OR (owner_kind = 'reseller' AND owner_id IN (SELECT id FROM path)))
+        ORDER BY id, effective_from DESC, version DESC
+    ) AS b) AS books,
+    (SELECT jsonb_agg(to_jsonb(a)) FROM (
+        SELECT DISTINCT ON (reseller_id) {AGREEMENT_COLUMNS} FROM agreements
+        WHERE reseller_id IN (SELECT id FROM path) AND effective_from <= :at
+        ORDER BY reseller_id, effective_from DESC, version DESC
+    ) AS a) AS agreements
+"""  # noqa: S608 - a constant
+)
+
 _COUNTED = f"(c.outcome IS NULL OR c.outcome NOT IN ({words(VOID_OUTCOMES)}))"
 _MONTH_COUNT = text(
     f"""
@@ -123,6 +155,18 @@ GROUP BY l.reseller_id
 """  # noqa: S608 - a constant
 )
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a customer's booking is priced by."""
+
+    path: tuple[Reseller, ...]
+    """His reseller and everybody above him, the root last."""
+    books: tuple[PriceBook, ...]
+    """Versions in force, with the prices of one event type and the default ones."""
+    agreements: tuple[Agreement, ...]
+    """Versions in force of the resellers on the path."""
 
 
 class CatalogRepository(Repository):
@@ -186,6 +230,26 @@ class CatalogRepository(Repository):
             _CUSTOMER_FOR, event_type_id=event_type_id, organizer_ids=list(organizer_ids), team_ids=list(team_ids)
         )
         return found
+
+    async def payer(self, event_type_id: int, organizer_ids: Sequence[int], team_ids: Sequence[int]) -> Customer | None:
+        """The customer of `customer_for`."""
+        row = await self._only(
+            _PAYER, event_type_id=event_type_id, organizer_ids=list(organizer_ids), team_ids=list(team_ids)
+        )
+        return None if row is None else _customer_of(row)
+
+    async def offer(self, customer: Customer, event_type_id: int, at: datetime) -> Offer:
+        """`reseller_path`, `price_books` and `agreements` of a customer in one statement, with the prices that can
+        apply to one event type."""
+        row = await self._only(
+            _OFFER, reseller_id=customer.reseller_id, customer_id=customer.id, event_type_id=event_type_id, at=at
+        )
+        assert row is not None
+        return Offer(
+            path=tuple(Reseller.model_validate(one) for one in row["path"] or ()),
+            books=tuple(_book_of(one) for one in row["books"] or () if one["prices"]),
+            agreements=tuple(agreement_of(one) for one in row["agreements"] or ()),
+        )
 
     async def mapped_teams(self) -> list[int]:
         """Cal.com teams that name a customer: only these are worth asking Cal.com about."""

@@ -36,6 +36,13 @@ ORDER BY updated_at DESC, chain_uid LIMIT :limit
 """  # noqa: S608 - a constant
 )
 _UPDATE = text("""
+UPDATE chains
+SET stage = :stage, outcome = :outcome, reason = :reason, detail = :detail, deadline_at = :deadline_at,
+    waits_for = :waits_for, updated_at = now(),
+    closed_at = CASE WHEN :stage = 'closed' THEN coalesce(closed_at, now()) END
+WHERE chain_uid = :chain_uid
+""")
+_UPSERT = text("""
 WITH written AS (
     INSERT INTO chains (chain_uid, workflow_id, stage, outcome, reason, detail, deadline_at, waits_for, closed_at)
     VALUES (:chain_uid, :workflow_id, :stage, :outcome, :reason, :detail, :deadline_at, :waits_for,
@@ -112,6 +119,7 @@ WITH saved AS (
         :vat_rate_bps, :vat_reason, :price_ref, CAST(:price AS jsonb), CAST(:terms AS jsonb), :charge_at, :matures_at,
         :period
     FROM bookings AS b WHERE b.uid = :booking_uid
+    ON CONFLICT DO NOTHING
     RETURNING chain_uid, version
 ), levels AS (
     INSERT INTO quote_levels (chain_uid, version, level, reseller_id, amount_minor, rule, agreement_version,
@@ -187,7 +195,8 @@ class ChainRepository(Repository):
             "deadline_at": deadline_at,
             "waits_for": cut(waits_for),
         }
-        await self._execute(_UPDATE, chain_uid=chain_uid, workflow_id=ids.booking_workflow(chain_uid), **written)
+        if await self._execute(_UPDATE, chain_uid=chain_uid, **written) == 0:
+            await self._execute(_UPSERT, chain_uid=chain_uid, workflow_id=ids.booking_workflow(chain_uid), **written)
 
     async def take_in(
         self, chain_uid: str, workflow_id: str, booking: CalBooking, *, team_ids: Sequence[int] = ()
@@ -216,12 +225,7 @@ class ChainRepository(Repository):
         A rescheduled booking's quote, or one that holds only the retained share of a cancelled booking, becomes the
         chain's next version. The booking must be stored before (UnknownRow).
         """
-        await self._value(_LOCK_CHAIN, chain_uid=quote.chain_uid)
         is_retained = "retained" in quote.price
-        key = {"chain_uid": quote.chain_uid, "booking_uid": quote.booking_uid, "is_retained": is_retained}
-        known = await self._quote(_SAME_QUOTE, **key)
-        if known is not None:
-            return known
         fields = quote.model_dump(mode="python", exclude={"levels", "price", "terms"})
         fields.update(
             is_retained=is_retained,
@@ -229,6 +233,14 @@ class ChainRepository(Repository):
             terms=quote.terms.model_dump_json(),
             levels=json.dumps([level.model_dump(mode="json") for level in quote.levels]),
         )
+        if await self._execute(_SAVE_QUOTE, **fields) == 1:
+            return quote
+        # The same quote, or another one with the next version number, was saved before or while this statement ran.
+        await self._value(_LOCK_CHAIN, chain_uid=quote.chain_uid)
+        key = {"chain_uid": quote.chain_uid, "booking_uid": quote.booking_uid, "is_retained": is_retained}
+        known = await self._quote(_SAME_QUOTE, **key)
+        if known is not None:
+            return known
         if await self._execute(_SAVE_QUOTE, **fields) == 0:
             raise UnknownRow(f"quote of chain {quote.chain_uid}: chain or booking {quote.booking_uid} is not stored")
         return quote

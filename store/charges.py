@@ -70,6 +70,17 @@ SET status = :status, payment_intent_id = coalesce(:payment_intent_id, payment_i
 WHERE key = :key RETURNING {_CHARGE}
 """  # noqa: S608 - a constant
 )
+_FINISH_STARTED = text(
+    f"""
+UPDATE charges
+SET status = :status, payment_intent_id = coalesce(payment_intent_id, :payment_intent_id), charge_id = :charge_id,
+    fee_minor = :fee_minor, refusal_code = CASE WHEN :status = 'succeeded' THEN NULL ELSE :refusal_code END,
+    finished_at = now()
+WHERE key = :key AND status = 'started' AND charge_id IS NULL AND fee_minor IS NULL AND refusal_code IS NULL
+    AND (payment_intent_id IS NULL OR payment_intent_id = CAST(:payment_intent_id AS text))
+RETURNING {_CHARGE}
+"""  # noqa: S608 - a constant
+)
 
 _REFUND_BY_KEY = text(f"SELECT {_REFUND} FROM refunds WHERE key = :key FOR UPDATE")  # noqa: S608 - a constant
 _CHAIN_REFUNDS = text(
@@ -141,6 +152,17 @@ class ChargeRepository(Repository):
         Raises IllegalMove where the status cannot follow the stored one, KeyConflict for another PaymentIntent, and
         OpenCharge where another attempt of the chain succeeded or is open.
         """
+        said = {
+            "status": status.value,
+            "payment_intent_id": payment_intent_id,
+            "charge_id": charge_id,
+            "fee_minor": fee_minor,
+            "refusal_code": cut(refusal_code, 120),
+        }
+        if status is not ChargeStatus.STARTED:
+            row = await self._row(ChargeRow, _FINISH_STARTED, key=key, **said)
+            if row is not None:
+                return row
         row = await self._row(ChargeRow, _LOCK_CHARGE, key=key)
         if row is None:
             raise UnknownRow(f"charge {key} was never begun")
@@ -151,16 +173,7 @@ class ChargeRepository(Repository):
             other = await self._value(_OTHER_OPEN, chain_uid=row.chain_uid, key=key)
             if other is not None:
                 raise OpenCharge(f"{key} became {status.value}, but charge {other} succeeded or is open: refund one")
-        done = await self._row(
-            ChargeRow,
-            _FINISH_CHARGE,
-            key=key,
-            status=status.value,
-            payment_intent_id=payment_intent_id,
-            charge_id=charge_id,
-            fee_minor=fee_minor,
-            refusal_code=cut(refusal_code, 120),
-        )
+        done = await self._row(ChargeRow, _FINISH_CHARGE, key=key, **said)
         assert done is not None
         return done
 
