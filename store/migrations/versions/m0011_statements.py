@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from store.migrations.old_settlements import COPY, KEEP
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
@@ -48,43 +50,6 @@ _LINES = (
     "What each statement lists. A line is claimed once, by its key. Append-only. No foreign keys: they cost more"
     " than the claim itself; commissions and statements are never deleted, and the audit looks for orphans"
 )
-_KEEP = """
-CREATE TEMP TABLE kept_periods ON COMMIT DROP AS SELECT * FROM settlement_periods;
-CREATE TEMP TABLE kept_settlements ON COMMIT DROP AS SELECT * FROM settlements;
-CREATE TEMP TABLE kept_lines ON COMMIT DROP AS SELECT * FROM settlement_lines
-"""
-_COPY = """
-INSERT INTO settlement_periods (period, sequence, boundary, requested_by, claimed_at)
-SELECT period, 1, boundary, 'unknown', claimed_at FROM kept_periods;
-INSERT INTO settlement_lines (settlement_id, commission_id, sequence, amount_minor, transferred_minor)
-SELECT settlement_id, commission_id, 0, amount_minor, 0 FROM kept_lines ORDER BY commission_id;
-INSERT INTO settlements (id, period, sequence, reseller_id, currency, opening_credit_minor, opening_debt_minor,
-    earned_minor, override_minor, clawback_minor, transferred_minor, returned_minor, adjustment_credit_minor,
-    adjustment_debit_minor, vat_credit_minor, vat_debit_minor, payable_minor, carried_credit_minor, carried_debt_minor,
-    minimum_payout_minor, line_count, carry_reason, vat_rate_bps, vat_reason, party, asked_by, boundary, frozen_at,
-    status, reason, detail, finished_at)
-OVERRIDING SYSTEM VALUE
-SELECT s.id, s.period, 1, s.reseller_id, s.currency, 0, 0, l.amount_minor, l.override_minor, 0, 0, 0, 0, 0, 0, 0,
-    CASE WHEN s.status = 'carried_over' THEN 0 ELSE l.amount_minor END,
-    CASE WHEN s.status = 'carried_over' THEN l.amount_minor ELSE 0 END, 0, 0, l.line_count,
-    CASE WHEN l.amount_minor = 0 THEN 'nothing_due' WHEN s.status = 'carried_over' THEN 'below_minimum' END,
-    0, 'not_stated',
-    jsonb_build_object('name', r.name, 'email', r.email, 'address', r.address, 'country', r.country, 'vat_id', r.vat_id,
-        'small_business', r.small_business, 'tax_status_from', r.tax_status_from),
-    '[]', p.boundary, s.claimed_at,
-    CASE WHEN l.amount_minor = 0 THEN 'carried_over' ELSE s.status END,
-    CASE WHEN l.amount_minor = 0 THEN NULL ELSE s.reason END, s.detail, s.finished_at
-FROM kept_settlements AS s JOIN kept_periods AS p USING (period) JOIN resellers AS r ON r.id = s.reseller_id,
-LATERAL (
-    SELECT CAST(coalesce(sum(k.amount_minor), 0) AS bigint) AS amount_minor, count(*) AS line_count,
-        CAST(coalesce(sum(k.amount_minor) FILTER (WHERE c.level > 0), 0) AS bigint) AS override_minor
-    FROM kept_lines AS k JOIN commissions AS c ON c.id = k.commission_id WHERE k.settlement_id = s.id
-) AS l;
-SELECT setval(pg_get_serial_sequence('settlements', 'id'), coalesce((SELECT max(id) FROM settlements), 1),
-    EXISTS (SELECT 1 FROM settlements))
-"""
-
-
 _BACK = """
 LOCK TABLE settlements IN ACCESS EXCLUSIVE MODE;
 SELECT 1 / CAST(count(*) = 0 AS int) AS no_statements_may_exist FROM settlements;
@@ -111,14 +76,14 @@ ALTER TABLE transfers ADD CONSTRAINT fk_transfers_settlement_id FOREIGN KEY (set
 
 def upgrade() -> None:
     _reasons(_REASONS)
-    for statement in _KEEP.split(";"):
+    for statement in KEEP:
         op.execute(statement)
     op.drop_constraint(op.f("fk_transfers_settlement_id"), "transfers", type_="foreignkey")
     op.drop_table("settlement_lines")
     op.drop_table("settlements")
     op.drop_table("settlement_periods")
     _create_statements()
-    for statement in _COPY.split(";"):
+    for statement in COPY:
         op.execute(statement)
     op.create_foreign_key(op.f("fk_transfers_settlement_id"), "transfers", "settlements", ["settlement_id"], ["id"])
 

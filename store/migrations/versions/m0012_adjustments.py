@@ -58,7 +58,8 @@ $$
 
 _TAXES = """
 INSERT INTO settlement_taxes (settlement_id, vat_rate_bps, vat_reason, net_minor, vat_minor)
-SELECT id, 0, 'not_stated', earned_minor, 0 FROM settlements WHERE earned_minor > 0
+SELECT id, vat_rate_bps, vat_reason, earned_minor - clawback_minor, 0 FROM settlements
+WHERE earned_minor > clawback_minor
 """
 
 
