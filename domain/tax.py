@@ -20,7 +20,7 @@ PLATFORM_COUNTRY: Final = "DE"
 _EU = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 EU_COUNTRIES: Final = frozenset(_EU.split())
 
-_VAT_ID_PREFIX = {"GR": "EL"}
+VAT_ID_PREFIX = {"GR": "EL"}
 """Countries whose VAT ids start otherwise than with the ISO code."""
 
 
@@ -63,7 +63,7 @@ def reseller_vat(reseller: Reseller, net_minor: int, *, platform_country: str = 
 
 def vat_id_fits(vat_id: str | None, country: str) -> bool:
     """Whether there is a VAT id and its prefix is the country's. Only VIES knows whether it is valid."""
-    return vat_id is not None and vat_id.startswith(_VAT_ID_PREFIX.get(country, country))
+    return vat_id is not None and vat_id.startswith(VAT_ID_PREFIX.get(country, country))
 
 
 def _at_rate(net_minor: int, rate_bps: int) -> Vat:

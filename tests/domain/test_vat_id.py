@@ -1,48 +1,58 @@
-"""Forms of VAT ids, and the German check digit."""
+"""VAT ids: each country's form and check digits."""
 
 from __future__ import annotations
 
 import pytest
 
 from domain.tax import EU_COUNTRIES
-from domain.vat_id import _FORMS, problem_of
+from domain.vat_id import problem_of
+
+VALID = {
+    "AT": "ATU13585627",
+    "BE": "BE0428759497",
+    "CH": "CHE-107.787.577 IVA",
+    "DE": "DE136695976",
+    "DK": "DK13585628",
+    "FI": "FI20774740",
+    "FR": "FR40303265045",
+    "GB": "GB980780684",
+    "GR": "EL094259216",
+    "IT": "IT00743110157",
+    "LU": "LU15027442",
+    "NL": "NL004495445B01",
+    "PL": "PL8567346215",
+    "SE": "SE123456789701",
+}
 
 
-@pytest.mark.parametrize("country", sorted(_FORMS))
-def test_the_example_of_each_country_fits_its_form(country: str) -> None:
-    example = _FORMS[country][1]
-    assert problem_of(example, country) is None
-    assert problem_of(f"{example}0000000000000", country) is not None
-    assert problem_of(f" {example}", country) is not None
-    assert problem_of(example.lower(), country) is not None
-    other = "AT" if country != "AT" else "DE"
-    assert problem_of(example, other) is not None
+@pytest.mark.parametrize("country", sorted(VALID))
+def test_a_valid_number_passes_in_its_own_country_only(country: str) -> None:
+    number = VALID[country]
+    assert problem_of(number, country) is None
+    assert problem_of(f"{number}0000000000000", country) is not None
+    assert problem_of(f" {number}", country) is not None
+    assert problem_of(number.lower(), country) is not None
+    assert problem_of(number[2:], country) is not None
+    assert problem_of(number, "AT" if country != "AT" else "DE") is not None
 
 
-def test_every_country_of_the_union_has_a_form() -> None:
-    assert _FORMS.keys() >= EU_COUNTRIES
+@pytest.mark.parametrize("country", sorted(EU_COUNTRIES))
+def test_every_country_of_the_union_has_rules(country: str) -> None:
+    problem = problem_of("nonsense", country)
+    assert problem is not None
+    assert "nonsense" not in problem
 
 
 @pytest.mark.parametrize("digit", "0123456789")
 def test_only_one_last_digit_fits_a_german_number(digit: str) -> None:
     problem = problem_of(f"DE13669597{digit}", "DE")
     assert (problem is None) == (digit == "6")
-    assert problem is None or "13669597" not in problem
+    assert problem is None or "mistyped" in problem
 
 
 def test_two_swapped_digits_are_found() -> None:
     assert problem_of("DE163695976", "DE") is not None
 
 
-def test_a_country_without_a_known_form_takes_everything() -> None:
+def test_a_country_without_known_rules_takes_everything() -> None:
     assert problem_of("anything", "US") is None
-
-
-@pytest.mark.parametrize("vat_id", ["ESX1234567X", "ESX12345678", "ES12345678X"])
-def test_spain_has_its_letters_at_the_ends(vat_id: str) -> None:
-    assert problem_of(vat_id, "ES") is None
-
-
-@pytest.mark.parametrize("vat_id", ["ES123456789", "EL123456789", "ES1234X678X"])
-def test_other_spanish_forms_are_refused(vat_id: str) -> None:
-    assert problem_of(vat_id, "ES") is not None
