@@ -23,7 +23,9 @@ from local.environment import Environment
 
 RESULTS = Path(__file__).with_name("results.md")
 
-PARTS = ("startup", "chains", "history", "workers", "ledger", "webhooks", "sleepers", "memory")
+_FIRST = ("startup", "chains", "history", "workers", "ledger", "webhooks")
+_MONTH_END = ("settlements", "fan_out")
+PARTS = (*_FIRST, *_MONTH_END, "sleepers", "memory")
 """Modules of this package, in this order: what counts the first worker's chains comes before what needs many."""
 
 PART_TIMEOUT_SECONDS = 900

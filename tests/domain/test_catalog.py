@@ -81,7 +81,7 @@ def test_every_mapped_event_type_of_the_demo_has_a_price_except_the_ninth() -> N
 
 def test_resellers_without_an_agreement_get_the_default_one_as_data() -> None:
     agreements = {agreement.reseller_id: agreement for agreement in parse_catalog(GOOD).agreements}
-    assert set(agreements) == {"r-nord", "r-hamburg", "r-altona", "r-sued", "r-alpen", "r-west"}
+    assert set(agreements) == {"r-nord", "r-hamburg", "r-altona", "r-sued", "r-alpen", "r-insel", "r-west"}
     default = agreements["r-altona"]
     assert isinstance(default.own, PercentageRule)
     assert default.own.rate_bps == 2500
@@ -233,6 +233,7 @@ def test_a_reseller_needs_an_agreement() -> None:
         "resellers[0]",
         "resellers[1]",
         "resellers[2]",
+        "resellers[6]",
     ]
 
 
