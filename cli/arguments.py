@@ -6,6 +6,6 @@ from typing import Annotated
 
 import typer
 
-By = Annotated[str, typer.Option("--by", help="Who orders it: your login. Recorded in the audit log.")]
+By = Annotated[str, typer.Option("--by", help="Who orders it: your login, in any case. Recorded in the audit log.")]
 Why = Annotated[str, typer.Option("--why", help="Why. Recorded in the audit log.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of tables: amounts in minor units, times in UTC.")]

@@ -6,13 +6,22 @@ import getpass
 import os
 
 from cli import session
+from domain.orders import RESERVED, person
 from workflows.models import OperatorOrder
 
 
 def login(given: str = "") -> str:
-    """The name that was given, else this machine's login. Never empty."""
-    if given.strip():
-        return given.strip()
+    """The name that was given, else this machine's login, as it is recorded. Never empty.
+
+    Ends with exit code 2 for a name under which the system itself is recorded.
+    """
+    name = person(given) or person(_of_this_machine())
+    if name in RESERVED:
+        session.fail(f"--by: {name} is how the system itself is recorded: give your own login.", session.WRONG)
+    return name
+
+
+def _of_this_machine() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

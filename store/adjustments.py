@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from domain.effects import AdjustmentDirection, AdjustmentKind, AdjustmentStatus
 from domain.ledger_statements import adjusted
+from domain.orders import person
 from domain.settlement import Adjustment
 from store.balances_sql import BALANCES
 from store.ledger import LedgerRepository
@@ -65,7 +66,7 @@ class AdjustmentRepository(StatementRepository):
             "direction": direction.value,
             "kind": kind.value,
             "why": cut(why),
-            "requested_by": requested_by,
+            "requested_by": person(requested_by),
         }
         row = await self._row(Adjustment, _REQUEST, **wanted)
         if row is None:
@@ -80,6 +81,7 @@ class AdjustmentRepository(StatementRepository):
         The same decision again returns it as it stands. NotSecondPerson: `who` asked for it. IllegalMove: the other
         decision was taken before. UnknownRow: there is none with this id.
         """
+        who = person(who)
         row = await self._row(Adjustment, _LOCK, id=adjustment_id)
         if row is None:
             raise UnknownRow(f"adjustment {adjustment_id} does not exist")
@@ -88,7 +90,7 @@ class AdjustmentRepository(StatementRepository):
             return row
         if row.status is not AdjustmentStatus.REQUESTED:
             raise IllegalMove(f"adjustment {adjustment_id} was {row.status.value} by {row.decided_by} already")
-        if who == row.requested_by:
+        if who == person(row.requested_by):
             raise NotSecondPerson(f"{who} asked for adjustment {adjustment_id}: another person has to decide")
         decided = await self._row(Adjustment, _DECIDE, id=adjustment_id, status=wanted.value, who=who)
         assert decided is not None

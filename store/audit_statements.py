@@ -52,7 +52,10 @@ _APPROVED = text(f"""
 SELECT {_S} AS place, 'an approval by somebody who did not ask for it' AS expected,
     'approved by ' || coalesce(s.approved_by, 'nobody') AS found
 FROM settlements AS s JOIN transfers AS t ON t.settlement_id = s.id
-WHERE s.needs_approval AND (s.approved_by IS NULL OR jsonb_exists(s.asked_by, s.approved_by)) ORDER BY 1
+WHERE s.needs_approval AND (s.approved_by IS NULL OR EXISTS (
+    SELECT 1 FROM jsonb_array_elements_text(s.asked_by) AS asker(who)
+    WHERE lower(normalize(asker.who, NFKC)) = lower(normalize(s.approved_by, NFKC))))
+ORDER BY 1
 """)  # noqa: S608 - a constant
 
 _SUMS = text(f"""

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from domain.effects import EffectStatus, SettlementStatus
 from domain.model import ParkReason
+from domain.orders import person
 from store.adjustments import AdjustmentRepository
 from store.claims import ClaimRepository
 from store.repository import cut
@@ -33,8 +34,8 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
     async def begin(self, settlement_id: int, *, key: str, destination_account_id: str) -> TransferRow:
         """Record that Stripe is about to be asked to transfer what the statement says. `key`: the transfer's key.
 
-        The same again returns the transfer as it stands; a refused one is started again, a parked or waiting statement
-        is open again. The amount is the frozen one, whatever was reversed since: that is on the next statement. Follow
+        The same again returns the transfer as it stands; a refused one is started again. A parked statement is open
+        again; one that waits for the balance stays in sight as waiting, since its first wait, until `finish`. The amount is the frozen one, whatever was reversed since: that is on the next statement. Follow
         with `tx.money.finish_transfer`, then `finish`. IllegalMove: nothing is payable, it was carried over, or nobody
         has approved it who has to.
         """
@@ -48,7 +49,8 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
             carried = row.status is SettlementStatus.CARRIED_OVER or row.payable_minor == 0
             what = "was carried over" if carried else "waits for the approval of a second person"
             raise IllegalMove(f"statement {row.statement_id} {what}: nothing can be transferred for it")
-        await self._execute(_MOVE, id=settlement_id, status="open", reason=None, detail=None, waiting_since=None)
+        if row.status is not SettlementStatus.WAITING:
+            await self._execute(_MOVE, id=settlement_id, status="open", reason=None, detail=None, waiting_since=None)
         return await self._begin_transfer(
             key=known.key if known is not None else key,
             kind="settlement",
@@ -101,10 +103,12 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
     async def approve(self, settlement_id: int, who: str) -> SettlementRow:
         """A second person agrees to the transfer. The first approval stands; the same again is harmless.
 
-        NotSecondPerson: `who` asked for the closing or for an adjustment on it. IllegalMove: nothing is to be approved.
+        NotSecondPerson: `who`, in whatever spelling, asked for the closing or for an adjustment on it. IllegalMove:
+        nothing is to be approved.
         """
+        who = person(who)
         row = await self._locked(settlement_id)
-        if who in row.asked_by:
+        if who in {person(one) for one in row.asked_by}:
             raise NotSecondPerson(f"{who} asked for what is on {row.statement_id}: another person has to approve it")
         if row.approved_by is not None:
             return row

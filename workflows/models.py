@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from activities.models import Sequence
 from domain.chain import ChainOutcome, ChainStage
 from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import Currency, Frozen, Id, ParkReason, Period, UtcDatetime
 from domain.money import AmountMinor
+from domain.orders import RESERVED, person
 
-Person = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
-"""An operator's login or role, such as `ops-anna`: it is recorded, so not a customer's name."""
+
+def _one_spelling(given: Any) -> Any:
+    return person(given) if isinstance(given, str) else given
+
+
+def _no_name_of_the_system(given: str) -> str:
+    if given in RESERVED:
+        raise ValueError(f"{given} is how the system itself is recorded: give your own login")
+    return given
+
+
+Person = Annotated[str, BeforeValidator(_one_spelling), StringConstraints(min_length=1, max_length=80)]
+"""An operator's login or role, such as `ops-anna`, in its one spelling: it is recorded, so not a customer's name."""
 
 Why = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 
@@ -39,7 +51,7 @@ class BookingInput(Frozen):
 class OperatorOrder(Frozen):
     """Who orders and why. Both are written to the audit log."""
 
-    who: Person
+    who: Annotated[Person, AfterValidator(_no_name_of_the_system)]
     why: Why
 
 
@@ -89,6 +101,7 @@ class SettlementInput(Frozen):
 
     period: Period | None = None
     requested_by: Person = "schedule"
+    """Of the schedule's own closings nobody is the first person: one other person approves."""
     options: ChainOptions = ChainOptions()
     sequence: Sequence = 1
     """1: the month's own closing; from 2 on a supplement for what came later."""

@@ -109,7 +109,7 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
     "approved by who asked": (
         "I7",
         "statement S-2026-04-r-leaf-EUR-1",
-        [f"UPDATE settlements SET approved_by = 'ops-anna' WHERE id = {_NEXT}"],
+        [f"UPDATE settlements SET approved_by = 'OPS-Anna' WHERE id = {_NEXT}"],
     ),
     "a commission of a paid statement that is not settled": (
         "I7",

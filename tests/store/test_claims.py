@@ -160,9 +160,10 @@ async def test_an_adjustment_moves_nothing_before_another_person_approves_it(sto
     with pytest.raises(UnknownRow):
         async with store.begin() as tx:
             await tx.settlements.adjust("A-2", **{**given, "reseller_id": "r-none"})
-    with pytest.raises(NotSecondPerson):
-        async with store.begin() as tx:
-            await tx.settlements.decide_adjustment("A-1", "ops-anna", approved=True)
+    for spelling in ("ops-anna", "OPS-Anna", "ops-an\uff4ea "):
+        with pytest.raises(NotSecondPerson):
+            async with store.begin() as tx:
+                await tx.settlements.decide_adjustment("A-1", spelling, approved=True)
     assert await claim(store) == {}
     for who in ("ops-bert", "ops-carl"):
         async with store.begin() as tx:
