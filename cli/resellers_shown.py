@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from cli import output, session
 from domain.money import format_amount
+from domain.pricing import BERLIN
+from domain.tax_status import in_force
 from settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from domain.tax_status import TaxStatus
     from store import Tx
     from store.reseller_rows import OnboardingRow, ResellerRow
     from store.rows import OpenBalance
@@ -77,6 +81,7 @@ def show_one(reseller_id: str, *, as_json: bool) -> None:
 async def _all_of(tx: Tx, reseller_id: str) -> dict[str, Any]:
     return {
         "reseller": await tx.resellers.get(reseller_id),
+        "tax_statuses": await tx.resellers.tax_statuses(reseller_id),
         "onboarding": await tx.resellers.onboarding(reseller_id),
         "balances": await tx.settlements.account_balance(reseller_id),
         "payouts": await tx.resellers.payouts(reseller_id),
@@ -88,6 +93,7 @@ def _print(found: dict[str, Any]) -> None:
     console = output.console()
     row: ResellerRow = found["reseller"]
     console.print(output.table(f"Reseller {row.id}", ("", " "), _facts(row)))
+    _print_tax_statuses(console, found["tax_statuses"])
     onboarding: OnboardingRow | None = found["onboarding"]
     if onboarding is not None:
         console.print(output.table("Onboarding", ("", " "), _onboarding_facts(onboarding)))
@@ -131,8 +137,8 @@ def _print(found: dict[str, Any]) -> None:
 def _facts(row: ResellerRow) -> list[tuple[str, str]]:
     address = row.address
     lines = [] if address is None else [address.line1, address.line2, f"{address.postal_code} {address.city}"]
-    status = "small business (§ 19 UStG)" if row.small_business else "VAT is shown"
-    since = f" since {row.tax_status_from.strftime('%d.%m.%Y')}" if row.tax_status_from else ", not shown since when"
+    status = _status_in_words(row.small_business)
+    since = f" since {_day(row.tax_status_from)}" if row.tax_status_from else ", not shown since when"
     proof = f", proof: {row.tax_status_proof}" if row.tax_status_proof else ", no proof"
     minimum = ", ".join(format_amount(amount, currency) for currency, amount in sorted(row.minimum_payouts.items()))
     return [
@@ -148,6 +154,39 @@ def _facts(row: ResellerRow) -> list[tuple[str, str]]:
         ("can be paid", _account_in_words(row)),
         ("read at Stripe", output.when(row.account_checked_at) or "never"),
     ]
+
+
+def _print_tax_statuses(console: Console, statuses: list[TaxStatus]) -> None:
+    """By the day from which each counts, a star at the one of today."""
+    today = datetime.now(BERLIN).date()
+    now = in_force(statuses, today)
+    console.print(
+        output.table(
+            "Tax statuses (a month's credit note takes the one of its last day; *: today's)",
+            ("counts from", "status", "country", "VAT id", "shown from", "proof", "recorded", "by"),
+            (
+                (
+                    ("* " if one is now else "") + (_day(one.valid_from) or "always"),
+                    _status_in_words(one.small_business),
+                    one.country,
+                    one.vat_id or "none",
+                    _day(one.tax_status_from),
+                    one.proof or "",
+                    output.when(one.recorded_at),
+                    one.recorded_by,
+                )
+                for one in sorted(statuses, key=lambda one: (one.valid_from or date.min, one.sequence))
+            ),
+        )
+    )
+
+
+def _day(day: date | None) -> str:
+    return day.strftime("%d.%m.%Y") if day else ""
+
+
+def _status_in_words(small_business: bool) -> str:
+    return "small business (§ 19 UStG)" if small_business else "VAT is shown"
 
 
 def _onboarding_facts(row: OnboardingRow) -> list[tuple[str, str]]:

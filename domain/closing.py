@@ -42,9 +42,10 @@ class Left(Frozen):
 
 
 class Terms(Frozen):
-    """What of the reseller's present data decides about a closing."""
+    """What of the reseller decides about a closing: present data, but for VAT."""
 
     vat_rate_bps: RateBps
+    """By the tax status of the closed month's last day (`domain.tax_status.in_force`), as the reason."""
     vat_reason: str
     minimum_payout_minor: AmountMinor = 0
     is_on_hold: bool = False

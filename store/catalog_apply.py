@@ -37,7 +37,8 @@ _PARTY = {
     "resellers": text("SELECT * FROM resellers WHERE id = :id"),
     "customers": text("SELECT * FROM customers WHERE id = :id"),
 }
-_SAVE_RESELLER = text("""
+_SAVE_RESELLER = text(
+    """
 INSERT INTO resellers (id, parent_id, name, email, payout_mode, stripe_account_id, address, small_business,
     tax_status_from, tax_status_proof, country, vat_id, minimum_payouts, paused)
 VALUES (:id, :parent_id, :name, :email, :payout_mode, :stripe_account_id, CAST(:address AS jsonb), :small_business,
@@ -47,8 +48,38 @@ SET parent_id = excluded.parent_id, name = excluded.name, email = excluded.email
     payout_mode = excluded.payout_mode, stripe_account_id = excluded.stripe_account_id, address = excluded.address,
     small_business = excluded.small_business, tax_status_from = excluded.tax_status_from,
     tax_status_proof = excluded.tax_status_proof, country = excluded.country, vat_id = excluded.vat_id,
-    minimum_payouts = excluded.minimum_payouts, paused = excluded.paused, updated_at = now()
+    minimum_payouts = excluded.minimum_payouts, paused = excluded.paused, updated_at = now(),
+    transfers_active = resellers.transfers_active AND {same}, payouts_enabled = resellers.payouts_enabled AND {same},
+    disabled_reason = CASE WHEN {same} THEN resellers.disabled_reason END,
+    account_currency = CASE WHEN {same} THEN resellers.account_currency END,
+    account_checked_at = CASE WHEN {same} THEN resellers.account_checked_at END
+""".format(same="(resellers.stripe_account_id IS NOT DISTINCT FROM excluded.stripe_account_id)")
+)
+"""What Stripe said of an account holds for that account only: of another one nothing is known."""
+_TAX = ("small_business", "country", "vat_id", "tax_status_from", "tax_status_proof")
+"""Fields of a reseller that make up his tax status: a change of one is recorded as his next status."""
+_RECORD_TAX_STATUS = text("""
+INSERT INTO reseller_tax_statuses (reseller_id, sequence, valid_from, small_business, country, vat_id, tax_status_from,
+    proof, recorded_by)
+SELECT r.id, coalesce(before.sequence, 0) + 1, valid.day, r.small_business, r.country, r.vat_id,
+    CASE WHEN before.sequence IS NULL OR :is_dated THEN r.tax_status_from WHEN :is_other THEN valid.day
+        ELSE before.tax_status_from END, r.tax_status_proof, :recorded_by
+FROM resellers AS r
+LEFT JOIN LATERAL (
+    SELECT s.sequence, s.tax_status_from FROM reseller_tax_statuses AS s
+    WHERE s.reseller_id = r.id ORDER BY s.sequence DESC LIMIT 1
+) AS before ON true
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN before.sequence IS NULL THEN NULL WHEN :is_dated THEN r.tax_status_from
+        ELSE greatest(r.tax_status_from, CAST(now() AT TIME ZONE 'Europe/Berlin' AS date)) END AS day
+) AS valid
+WHERE r.id = :id
+RETURNING valid_from
 """)
+"""Valid from `tax_status_from` where that was given anew, else from today, and never before a day that is still ahead.
+
+`is_other`: small_business changed, so that a day that was not given anew was shown for the status before.
+"""
 _SAVE_CUSTOMER = text("""
 INSERT INTO customers (id, reseller_id, name, email, payment_method_source, country, is_business, vat_id, vat_rate_bps,
     currency)
@@ -106,9 +137,9 @@ class CatalogApplication(Repository):
         changes: list[str] = []
         async with self._connection.begin_nested():
             for reseller in catalog.resellers:
-                changes += await self._party("reseller", reseller.id, _reseller_fields(reseller))
+                changes += await self._party("reseller", reseller.id, _reseller_fields(reseller), applied_by)
             for customer in catalog.customers:
-                changes += await self._party("customer", customer.id, _customer_fields(customer))
+                changes += await self._party("customer", customer.id, _customer_fields(customer), applied_by)
             changes += await self._map(catalog.mappings)
             for book in catalog.price_books:
                 changes += await self._book(book)
@@ -128,7 +159,7 @@ class CatalogApplication(Repository):
         log = LogRepository(self._connection)
         async with self._connection.begin_nested():
             for reseller in resellers:
-                told = await self._party("reseller", reseller.id, _reseller_fields(reseller))
+                told = await self._party("reseller", reseller.id, _reseller_fields(reseller), saved_by)
                 model = agreement_like.get(reseller.id)
                 if model is not None and await self._execute(_COPY_AGREEMENTS, id=reseller.id, model=model):
                     told.append(f"reseller {reseller.id}: agreement like {model}")
@@ -140,7 +171,7 @@ class CatalogApplication(Repository):
                 await self._check()
         return changes
 
-    async def _party(self, kind: str, party_id: str, fields: dict[str, Any]) -> list[str]:
+    async def _party(self, kind: str, party_id: str, fields: dict[str, Any], by: str) -> list[str]:
         """Write one reseller or customer; personal values never stand in the changes."""
         found = (await self._connection.execute(_PARTY[f"{kind}s"], {"id": party_id})).mappings().one_or_none()
         for name in _KEPT if kind == "reseller" else ():
@@ -151,7 +182,17 @@ class CatalogApplication(Repository):
             return []
         values = {name: _stored(value) for name, value in fields.items()}
         await self._execute(_SAVE_RESELLER if kind == "reseller" else _SAVE_CUSTOMER, **values)
-        return [f"{kind} {party_id}: new" if found is None else f"{kind} {party_id}: changed {', '.join(changed)}"]
+        told = f"{kind} {party_id}: new" if found is None else f"{kind} {party_id}: changed {', '.join(changed)}"
+        if kind == "reseller" and (found is None or set(changed) & set(_TAX)):
+            day = await self._value(
+                _RECORD_TAX_STATUS,
+                id=party_id,
+                is_dated="tax_status_from" in changed,
+                is_other="small_business" in changed,
+                recorded_by=by,
+            )
+            return [told] if day is None else [told, f"{kind} {party_id}: tax status from {day.isoformat()}"]
+        return [told]
 
     async def _map(self, mappings: Mappings) -> list[str]:
         wanted = {

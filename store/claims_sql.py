@@ -78,6 +78,19 @@ _LEFT = """
       AND (s.status = 'carried_over' OR s.payable_minor = 0) AND (s.period, s.sequence) < (:period, :sequence)
 """
 
+_TAX_STATUS = """
+    SELECT DISTINCT ON (reseller_id) *
+    FROM (
+        SELECT reseller_id, sequence, valid_from, small_business, country, vat_id, tax_status_from
+        FROM reseller_tax_statuses
+        WHERE valid_from IS NULL OR valid_from < to_date(CAST(:period AS text), 'YYYY-MM') + interval '1 month'
+        UNION ALL
+        SELECT id, 0, NULL, small_business, country, vat_id, tax_status_from FROM resellers
+    ) AS known
+    ORDER BY reseller_id, valid_from DESC NULLS LAST, sequence DESC
+"""
+"""The tax status of the month's last day, as `domain.tax_status.in_force`; none recorded: what is stored of him."""
+
 _TAXES = """
     SELECT reseller_id, currency, vat_rate_bps, vat_reason, abs(sum(net_minor)) AS net_minor,
         CAST(floor((2 * abs(sum(net_minor)) * vat_rate_bps + 10000) / 20000) AS bigint) AS vat_minor,
@@ -186,13 +199,13 @@ wanted AS MATERIALIZED (
 ),
 remainders AS MATERIALIZED ({_LEFT}),
 tax AS MATERIALIZED (
-    SELECT id AS reseller_id, payout_mode = 'on_hold' AS is_on_hold, minimum_payouts AS minimums,
-        CASE WHEN small_business OR country <> :country THEN 0 ELSE :standard_bps END AS vat_rate_bps,
-        CASE WHEN small_business THEN 'small_business' WHEN country <> :country THEN 'reverse_charge'
+    SELECT r.id AS reseller_id, r.payout_mode = 'on_hold' AS is_on_hold, r.minimum_payouts AS minimums,
+        CASE WHEN s.small_business OR s.country <> :country THEN 0 ELSE :standard_bps END AS vat_rate_bps,
+        CASE WHEN s.small_business THEN 'small_business' WHEN s.country <> :country THEN 'reverse_charge'
             ELSE 'standard' END AS vat_reason,
-        jsonb_build_object('name', name, 'email', email, 'address', address, 'country', country, 'vat_id', vat_id,
-            'small_business', small_business, 'tax_status_from', tax_status_from) AS party
-    FROM resellers
+        jsonb_build_object('name', r.name, 'email', r.email, 'address', r.address, 'country', s.country,
+            'vat_id', s.vat_id, 'small_business', s.small_business, 'tax_status_from', s.tax_status_from) AS party
+    FROM resellers AS r JOIN ({_TAX_STATUS}) AS s ON s.reseller_id = r.id
 ),
 sums AS MATERIALIZED ({_SUMS}),
 taxes AS MATERIALIZED ({_TAXES}),

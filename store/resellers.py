@@ -12,6 +12,7 @@ from sqlalchemy import text
 from domain.catalog_model import CatalogReseller
 from domain.onboarding import LinkCause, OnboardingReason, OnboardingStatus
 from domain.ports import ConnectedAccount, Payout
+from domain.tax_status import TaxStatus
 from store.catalog_apply import CatalogApplication
 from store.repository import Repository, columns, cut
 from store.reseller_rows import (
@@ -29,6 +30,9 @@ _COLUMNS = columns(ResellerRow)
 _ONE = text(f"SELECT {_COLUMNS} FROM resellers WHERE id = :id")  # noqa: S608 - a constant
 _ALL = text(f"SELECT {_COLUMNS} FROM resellers ORDER BY id")  # noqa: S608 - a constant
 _OF_ACCOUNT = text("SELECT id FROM resellers WHERE stripe_account_id = :account_id")
+_TAX_STATUSES = text(
+    f"SELECT {columns(TaxStatus)} FROM reseller_tax_statuses WHERE reseller_id = :id ORDER BY sequence"  # noqa: S608
+)
 _AGREED = text("SELECT DISTINCT reseller_id FROM agreements WHERE reseller_id = ANY(CAST(:ids AS text[]))")
 _PAUSE = text("UPDATE resellers SET paused = :paused, updated_at = now() WHERE id = :id AND paused <> :paused")
 _NOW = text("SELECT clock_timestamp()")
@@ -159,6 +163,10 @@ class ResellerRepository(Repository):
 
     async def all(self) -> list[ResellerRow]:
         return await self._rows(ResellerRow, _ALL)
+
+    async def tax_statuses(self, reseller_id: str) -> list[TaxStatus]:
+        """All that were ever recorded, in that order; `domain.tax_status.in_force` says which one holds on a day."""
+        return await self._rows(TaxStatus, _TAX_STATUSES, id=reseller_id)
 
     async def with_agreement(self, reseller_ids: Sequence[str]) -> set[str]:
         """Those who have an agreement. A booking of a customer of anybody else parks."""

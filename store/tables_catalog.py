@@ -122,6 +122,32 @@ resellers = Table(
     comment="Resellers, a tree of any depth below the platform",
 )
 
+reseller_tax_statuses = Table(
+    "reseller_tax_statuses",
+    metadata,
+    id_column("reseller_id", "Whose status it is", "resellers.id"),
+    number_column("sequence", "n-th status of the reseller, from 1", low=1, high=1_000_000),
+    day_column(
+        "valid_from",
+        "First day (Berlin) for which it counts; null: his first one, which counts for all the past",
+        nullable=True,
+    ),
+    flag_column("small_business", "Small business under § 19 UStG: shows no VAT on what he earns"),
+    _country(),
+    text_column("vat_id", "VAT identification number with country prefix", limit=20, nullable=True),
+    day_column(
+        "tax_status_from", "First day on which small_business was shown to hold; null: not shown", nullable=True
+    ),
+    text_column(
+        "proof", "Where the proof of it is kept: a document's number, not its content", limit=200, nullable=True
+    ),
+    moment_column("recorded_at", "When it was recorded", now=True),
+    text_column("recorded_by", "Who recorded it"),
+    PrimaryKeyConstraint("reseller_id", "sequence"),
+    CheckConstraint("(sequence = 1) = (valid_from IS NULL)", name="first_for_the_past"),
+    comment="Tax statuses of resellers by day, for the VAT of their credit notes. Append-only",
+)
+
 reseller_onboardings = Table(
     "reseller_onboardings",
     metadata,

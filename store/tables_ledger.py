@@ -27,6 +27,7 @@ APPEND_ONLY = (
     "price_books",
     "prices",
     "agreements",
+    "reseller_tax_statuses",
     "quotes",
     "quote_levels",
     "settlement_periods",

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from domain import ids, ledger
 from domain.effects import AdjustmentDirection, AdjustmentKind, EffectStatus, SettlementStatus
 from domain.model import CommissionStatus, Level, ParkReason, PayoutMode
-from domain.pricing import period_bounds
+from domain.pricing import BERLIN, period_bounds
 from store import Store, Tx
 from store.rows import CommissionRow, SettlementRow
 from tests.store import closing
@@ -159,19 +159,29 @@ class Life:
             await tx.settlements.decide_adjustment(adjustment_id, "ops-bert", approved=bool(c % 4 - 1))
 
     async def _change(self, tx: Tx, a: int, b: int, c: int) -> None:
-        """Another tax status, payout mode or minimum: what was earned and stated before stays as it is."""
+        """Another payout mode or minimum, another tax status from some month on: what was stated stays as it is."""
+        tax = {"id": RESELLERS[a % 3], "small": b % 3 == 0, "country": "AT" if b % 4 == 1 else "DE"}
         await tx.connection.execute(
             text(
-                "UPDATE resellers SET small_business = :small, country = :country, payout_mode = :mode,"
+                "UPDATE resellers SET payout_mode = :mode,"
                 " minimum_payouts = jsonb_build_object('EUR', CAST(:minimum AS bigint), 'JPY', 50) WHERE id = :id"
             ),
             {
                 "id": RESELLERS[a % 3],
-                "small": b % 3 == 0,
-                "country": "AT" if b % 4 == 1 else "DE",
                 "mode": "on_hold" if c % 4 == 0 else "monthly",
                 "minimum": (b * 13) % 4_000,
             },
+        )
+        number = len(await tx.resellers.tax_statuses(RESELLERS[a % 3])) + 1
+        start, end = period_bounds(MONTHS[(b + c) % 12])
+        day = (start if c % 2 else end - timedelta(days=1)).astimezone(BERLIN).date()
+        await tx.connection.execute(
+            text(
+                "INSERT INTO reseller_tax_statuses"
+                " (reseller_id, sequence, valid_from, small_business, country, recorded_by)"
+                " VALUES (:id, :number, :day, :small, :country, 'tests')"
+            ),
+            {**tax, "number": number, "day": day if number > 1 else None},
         )
 
     async def _pay(self, tx: Tx, a: int, b: int, c: int) -> None:

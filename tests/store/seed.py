@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from domain import commission, ledger, pricing
@@ -64,6 +64,11 @@ agreements:
     own: {kind: percentage, rate_bps: 2500}
     ceiling_bps: 4000
 """
+
+
+def today() -> date:
+    """Today in Berlin."""
+    return datetime.now(pricing.BERLIN).date()
 
 
 def catalog(replacing: dict[str, str] | None = None) -> Catalog:

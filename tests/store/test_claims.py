@@ -122,7 +122,14 @@ async def test_what_was_earned_before_does_not_follow_the_tax_status(store: Stor
     march = (await claim(store))["r-leaf"]
     assert (march.vat_rate_bps, march.vat_credit_minor) == (1_900, 475)
     async with store.begin() as tx:
-        await tx.connection.execute(text("UPDATE resellers SET small_business = true, name = 'Other Name'"))
+        await tx.connection.execute(text("UPDATE resellers SET name = 'Other Name'"))
+        await tx.connection.execute(
+            text(
+                "INSERT INTO reseller_tax_statuses"
+                " (reseller_id, sequence, valid_from, small_business, country, recorded_by)"
+                " SELECT id, 2, '2026-04-01', true, country, 'tests' FROM resellers"
+            )
+        )
     await seed.refund(store, "bk-1", 11_900)
     await matured(store, "bk-2", matures_at=datetime(2026, 4, 2, tzinfo=UTC))
     april = (await claim(store, "2026-04"))["r-leaf"]

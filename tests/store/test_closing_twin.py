@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +19,10 @@ from sqlalchemy import text
 from domain.closing import Closing, Earning, Left, Terms, close
 from domain.effects import SettlementStatus
 from domain.model import Reseller
-from domain.pricing import period_bounds
+from domain.pricing import BERLIN, period_bounds
 from domain.settlement import Figures, StatementLine
 from domain.tax import reseller_vat
+from domain.tax_status import in_force
 from store import Store, Tx
 from store.audit import audit
 from tests.conftest import create_database, drop_database, url_of
@@ -138,9 +140,14 @@ async def _twin(tx: Tx, account: Account, period: str, sequence: int) -> Closing
                 )
             )
     reseller = await tx.catalog.reseller(reseller_id)
+    boundary = period_bounds(period)[1]
+    last_day = (boundary - timedelta(seconds=1)).astimezone(BERLIN).date()
+    status = in_force(await tx.resellers.tax_statuses(reseller_id), last_day)
+    if status is not None:
+        reseller = reseller.model_copy(update={"small_business": status.small_business, "country": status.country})
     return close(
         period=period,
-        boundary=period_bounds(period)[1],
+        boundary=boundary,
         terms=_terms(reseller, currency),
         earnings=[Earning.model_validate(dict(row)) for row in found.mappings()],
         stated=stated,

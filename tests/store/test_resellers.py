@@ -58,14 +58,19 @@ async def row(store: Store, reseller_id: str = "r-new") -> ResellerRow:
 async def test_saving_twice_changes_nothing_and_each_change_is_logged(store: Store) -> None:
     assert await save(store, reseller()) == {"r-new": ["new"]}
     assert await save(store, reseller()) == {}
-    assert await save(store, reseller(name="Newer Example", country="AT")) == {"r-new": ["changed name, country"]}
+    assert await save(store, reseller(name="Newer Example", country="AT")) == {
+        "r-new": ["changed name, country", f"tax status from {seed.today()}"]
+    }
     found = await row(store)
     assert (found.name, found.address, found.minimum_payouts) == ("Newer Example", ADDRESS, FULL["minimum_payouts"])
     assert found.master_data() == reseller(name="Newer Example", country="AT", paused=False)
     async with store.begin() as tx:
         lines = await tx.log.of("reseller:r-new")
         known = await tx.catalog.reseller("r-new")
-    assert [line.details["changes"] for line in lines] == [["new"], ["changed name, country"]]
+    assert [line.details["changes"] for line in lines] == [
+        ["new"],
+        ["changed name, country", f"tax status from {seed.today()}"],
+    ]
     assert "Newer" not in str(lines)
     assert isinstance(known, Reseller)
     assert (known.minimum_payouts, known.tax_status_from) == (FULL["minimum_payouts"], date(2026, 1, 1))
