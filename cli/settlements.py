@@ -39,6 +39,7 @@ def settle(
     if dry_run:
         _preview(month, supplement=supplement, as_json=as_json)
         return
+    who = people.login(by)
 
     async def work(given: Settings) -> tuple[list[SettlementRow], bool]:
         from starter.operator import Operator
@@ -47,7 +48,7 @@ def settle(
         client = await connect(given)
         async with session.open_store(given) as store:
             operator = Operator(store=store, client=client, settings=given)
-            workflow_id = await operator.settle(month, people.login(by), supplement=supplement)
+            workflow_id = await operator.settle(month, who, supplement=supplement, early=early)
             ended = await _ended(client, workflow_id, wait_seconds)
             async with store.begin() as tx:
                 rows = await tx.settlements.of(month, await tx.settlements.latest_sequence(month) if supplement else 1)
@@ -146,7 +147,7 @@ def resume(month: str, *, by: str, why: str, supplement: bool) -> None:
 def _closing_order(
     month: str, by: str, why: str, supplement: bool, choose: Callable[[Operator], Callable[..., Awaitable[str]]]
 ) -> None:
-    checked_month(month, early=True)
+    known_month(month)
     order = people.order(by, why)
 
     async def work(given: Settings) -> str:
@@ -176,7 +177,7 @@ def carry_over(reseller_id: str, *, month: str, currency: str, supplement: int, 
 def _statement_order(
     method: str, words: str, reseller_id: str, month: str, currency: str, supplement: int, by: str, why: str
 ) -> None:
-    checked_month(month, early=True)
+    known_month(month)
     order = people.order(by, why)
 
     async def work(given: Settings) -> str:
@@ -292,18 +293,27 @@ def _known_currency(currency: str) -> None:
 # --- shared ---
 
 
-def checked_month(month: str, *, early: bool) -> None:
-    """Ends with exit code 2 where it is no month, or one that is not over and `early` does not allow that."""
+def known_month(month: str) -> None:
+    """Ends with exit code 2 where it is no month."""
     from pydantic import TypeAdapter, ValidationError
 
     from domain.model import Period
-    from domain.pricing import period_of
 
     try:
         TypeAdapter(Period).validate_python(month)
     except ValidationError:
         session.fail(f"{month}: a month is written YYYY-MM, such as 2026-01.", session.WRONG)
-    if month >= period_of(datetime.now(UTC)) and not early:
+
+
+def checked_month(month: str, *, early: bool) -> None:
+    """Ends with exit code 2 where nobody closes it: no month, one that has not begun, a running one without `early`."""
+    from domain.pricing import period_of
+
+    known_month(month)
+    running = period_of(datetime.now(UTC))
+    if month > running:
+        session.fail(f"--month {month} has not begun yet: there is nothing to close.", session.WRONG)
+    if month == running and not early:
         session.fail(
             f"--month {month} is not over yet: what matures after its closing would wait for the next month. "
             "Add --early if that is meant.",

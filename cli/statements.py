@@ -24,7 +24,7 @@ def statement(reseller_id: str, month: str, *, currency: str, supplement: int, f
     """Writes one statement, piece by piece. PERSONAL DATA of a sole trader: name and address stand on it."""
     if form not in FORMATS:
         session.fail(f"--format {form}: one of {', '.join(FORMATS)}.", session.WRONG)
-    settlements.checked_month(month, early=True)
+    settlements.known_month(month)
 
     async def work(given: Settings) -> Statement:
         async with session.open_store(given) as store, store.begin() as tx:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from domain import ids
 from domain.effects import AdjustmentDirection, AdjustmentKind
-from domain.pricing import period_bounds
+from domain.orders import RESERVED, NotAllowed
+from domain.pricing import period_bounds, period_of
+from domain.settlement import Adjustment
 from settings import Settings
 from starter.orders import UPDATE_TIMEOUT, OrderRefused, Orders, explained, refused
 from store.database import Store
@@ -26,9 +30,10 @@ from workflows.settlement import SettlementWorkflow, settlement_terms
 async def preview(store: Store, settings: Settings, period: str, *, supplement: bool = False) -> list[SettlementRow]:
     """The statements that `settle` would freeze now; those of a month that is closed already, as they are.
 
-    Writes nothing and needs no Temporal. Raises OrderRefused.
+    Writes nothing and needs no Temporal. The running month may be looked at. Raises OrderRefused.
     """
     terms = _closing(settings, period, "preview").terms
+    _check_over(period, early=True)
     sequence = await _next_supplement(store, period) if supplement else 1
     async with store.begin() as tx:
         return await tx.settlements.preview(
@@ -51,6 +56,21 @@ def _closing(settings: Settings, period: str, requested_by: str) -> SettlementIn
         raise OrderRefused(f"{wrong}: a month is written YYYY-MM, and somebody has to order it") from error
 
 
+def _check_over(period: str, *, early: bool) -> None:
+    """Refuses a month that is not over in Berlin: the running one without `early`, one that has not begun always.
+
+    What a closing leaves over waits for a later month's: one of a far month would hold it for years.
+    """
+    running = period_of(datetime.now(UTC))
+    if period > running:
+        raise OrderRefused(f"{period} has not begun yet: there is nothing to close")
+    if period == running and not early:
+        raise OrderRefused(
+            f"{period} is not over yet: what matures after its closing would wait for the next month. "
+            "Order it early (--early) if that is meant"
+        )
+
+
 async def _next_supplement(store: Store, period: str) -> int:
     """The newest closing's number while it has open statements and is a supplement, or the next one."""
     async with store.begin() as tx:
@@ -69,14 +89,17 @@ class SettlementOrders(Orders):
 
     # --- closing a month ---
 
-    async def settle(self, period: str, requested_by: str, *, supplement: bool = False) -> str:
-        """Closes one month now; returns the workflow's id.
+    async def settle(self, period: str, requested_by: str, *, supplement: bool = False, early: bool = False) -> str:
+        """Closes one month now; returns the workflow's id. A month that is not over only `early`, if it has begun.
 
         While a run of this month is under way that one is meant; a run after it pays nothing twice. `supplement` closes
         what came later than the month's closing; one that is not finished yet goes on instead of a new one. Who ordered
         it is recorded by the run.
         """
         start = _closing(self._settings, period, requested_by)
+        if start.requested_by in RESERVED:
+            raise OrderRefused(f"{start.requested_by} is how the system itself is recorded: give your own login")
+        _check_over(period, early=early)
         if supplement:
             start = start.model_copy(update={"sequence": await _next_supplement(self._store, period)})
         workflow_id = ids.settlement_workflow(period, start.sequence)
@@ -152,7 +175,7 @@ class SettlementOrders(Orders):
     ) -> tuple[str, str]:
         """Asks for a correction of what a reseller is owed; somebody else decides. Returns its id and a sentence.
 
-        The same `adjustment_id` again is the same request.
+        The same `adjustment_id` again is the same request; refused where it was another one, or is decided already.
         """
         fields = {
             "adjustment_id": adjustment_id or f"A-{secrets.token_hex(4)}",
@@ -166,22 +189,20 @@ class SettlementOrders(Orders):
     async def write_off(self, reseller_id: str, currency: str, order: OperatorOrder) -> tuple[str, str]:
         """Asks to give up what an account holds open, whoever owes it; somebody else decides. Id and sentence.
 
-        Refused where nothing is open.
+        Refused where nothing is open, where something is on no statement yet or not paid yet, and while another
+        write-off of the account waits.
         """
-        async with self._store.begin() as tx:
-            balances = await tx.settlements.account_balance(reseller_id)
-        found = next((one for one in balances if one.currency == currency), None)
-        if found is None or found.owed_minor == found.owing_minor:
-            raise OrderRefused(f"reseller {reseller_id} has nothing open in {currency}")
-        if found.unpaid_minor:
-            raise OrderRefused(f"a statement of {reseller_id} in {currency} is not paid yet: carry it over first")
-        owes = found.owing_minor > 0
+        try:
+            async with self._store.begin() as tx:
+                direction, amount_minor = await tx.settlements.to_write_off(reseller_id, currency)
+        except NotAllowed as refusal:
+            raise OrderRefused(str(refusal)) from refusal
         fields = {
             "adjustment_id": f"A-{secrets.token_hex(4)}",
             "reseller_id": reseller_id,
             "currency": currency,
-            "amount_minor": found.owing_minor if owes else found.owed_minor,
-            "direction": AdjustmentDirection.CREDIT if owes else AdjustmentDirection.DEBIT,
+            "amount_minor": amount_minor,
+            "direction": direction,
             "kind": AdjustmentKind.WRITE_OFF,
         }
         return await self._ask(order, fields)
@@ -213,9 +234,36 @@ class SettlementOrders(Orders):
             )
         except WorkflowUpdateFailedError as error:
             raise refused(error) from error
+        except WorkflowAlreadyStartedError as error:
+            known = await self._known(start)
+            became = "was refused" if known is None else f"was {known.status.value} by {known.decided_by}"
+            raise OrderRefused(
+                f"adjustment {start.adjustment_id} {became} before: a new request takes another id"
+            ) from error
         except RPCError as error:
             raise explained(error, workflow_id) from error
+        await self._known(start)
         return start.adjustment_id, str(told)
+
+    async def _known(self, start: AdjustmentOrder) -> Adjustment | None:
+        """What is recorded under the id. A workflow that ran already answers whatever it is asked for anew: refused
+        where that is something else.
+        """
+        async with self._store.begin() as tx:
+            known = await tx.settlements.adjustment(start.adjustment_id)
+        if known is None:
+            return None
+        wanted = {
+            **start.model_dump(include={"reseller_id", "currency", "amount_minor", "direction", "kind"}),
+            "requested_by": start.order.who,
+            "why": start.order.why,
+        }
+        other = ", ".join(name for name, value in wanted.items() if getattr(known, name) != value)
+        if other:
+            raise OrderRefused(
+                f"adjustment {start.adjustment_id} is another request already (other {other}): take another id"
+            )
+        return known
 
     @staticmethod
     def _checked(make: Any, *parts: str | int) -> str:

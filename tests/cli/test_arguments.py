@@ -83,6 +83,18 @@ def test_a_month_that_is_not_over_is_not_settled_by_mistake(unconfigured: Billin
     assert "--early" in result.stderr
 
 
+@pytest.mark.parametrize("also", [[], ["--early"], ["--dry-run"]])
+def test_a_month_that_has_not_begun_is_never_settled(unconfigured: Billing, also: list[str]) -> None:
+    result = unconfigured("settle", "--month", "2062-04", *also)
+    assert (result.exit_code, "has not begun" in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize("name", ["schedule", " Workflow"])
+def test_nobody_settles_under_a_name_of_the_system(unconfigured: Billing, name: str) -> None:
+    result = unconfigured("settle", "--month", "2021-01", "--by", name)
+    assert (result.exit_code, "own login" in result.stderr) == (2, True), result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["chains"], ["migrate"], ["worker"], ["webhooks"], ["health"], ["ledger"]])
 def test_missing_settings_are_named_together(unconfigured: Billing, arguments: list[str]) -> None:
     result = unconfigured(*arguments)

@@ -215,16 +215,28 @@ async def test_what_cannot_be_paid_is_carried_over_by_order(office: Office, peri
 
 async def test_a_write_off_gives_up_what_is_open(office: Office, period: str) -> None:
     await owed(office, period, 165)
+    unstated = await office("write-off", "r-five-5", by="fin-anna", why="he left and does not answer")
+    assert (unstated.exit_code, "stand on no statement" in unstated.stderr) == (1, True), unstated.stderr
+    async with month.account_in(office.desk, "r-five-5", "restricted"):
+        assert (await office.settle(period)).exit_code == 1
+        unpaid = await office("write-off", "r-five-5", by="fin-anna", why="he left and does not answer")
+        assert (unpaid.exit_code, "carry it over first" in unpaid.stderr) == (1, True), unpaid.stderr
+        carried = await office("carry-over", "r-five-5", "--month", period, by="fin-anna", why="he left")
+        assert carried.exit_code == 0, carried.stderr
     asked = await office("write-off", "r-five-5", by="fin-anna", why="he left and does not answer")
     assert asked.exit_code == 0, asked.stderr
     (number,) = [word for word in asked.stdout.split() if word.startswith("A-")][:1]
+    twice = await office("write-off", "r-five-5", by="fin-anna", why="he left and does not answer")
+    assert (twice.exit_code, f"{number} of r-five-5 in EUR waits already" in twice.stderr) == (1, True), twice.stderr
     decided = await office("approve", "adjustment", number.strip(":.,"), by="fin-ben")
     assert decided.exit_code == 0, decided.stderr
     assert await month.owed_minor(office.desk, "r-five-5") == 0
     assert "nothing open" in (await office("statement", "r-five-5")).stdout
     nothing = await office("write-off", "r-five-5", by="fin-anna")
     assert (nothing.exit_code, "nothing open" in nothing.stderr) == (1, True), nothing.stderr
-    await office.settle(period)
+    await office.settle(period, "--supplement")
+    row = await month.row_of(office.desk, period, "r-five-5", 2)
+    assert (row.payable_minor, row.carried_credit_minor, row.carried_debt_minor) == (0, 0, 0)
 
 
 async def test_what_does_not_run_cannot_be_paused(office: Office, period: str) -> None:

@@ -11,6 +11,7 @@ from domain import ids
 from domain.chain import ChainOutcome
 from domain.effects import AdjustmentDirection
 from domain.model import ParkReason
+from domain.pricing import period_of
 from starter.operator import OrderRefused
 from store.rows import SettlementStatus
 from tests.support.desk import ORDER, Desk
@@ -76,8 +77,43 @@ async def test_the_same_request_again_is_one_and_another_under_its_id_is_refused
     first = await desk.operator.adjust("r-mid", "EUR", 700, CREDIT, ORDER, adjustment_id="A-twice")
     again = await desk.operator.adjust("r-mid", "EUR", 700, CREDIT, ORDER, adjustment_id="A-twice")
     assert first == again
+    with pytest.raises(OrderRefused, match="another request already .*amount_minor"):
+        await desk.operator.adjust("r-mid", "EUR", 70_000, CREDIT, ORDER, adjustment_id="A-twice")
+    with pytest.raises(OrderRefused, match="another request already .*direction, requested_by"):
+        await desk.operator.adjust("r-mid", "EUR", 700, DEBIT, CLARA, adjustment_id="A-twice")
     await desk.operator.decide_adjustment("A-twice", BERND, approved=False)
     assert await outcome(desk, "A-twice") == "rejected"
+    with pytest.raises(OrderRefused, match="was rejected by ops-bernd before"):
+        await desk.operator.adjust("r-mid", "EUR", 700, CREDIT, ORDER, adjustment_id="A-twice")
+    with pytest.raises(OrderRefused, match="another request already"):
+        await desk.operator.adjust("r-mid", "EUR", 70_000, CREDIT, ORDER, adjustment_id="A-twice")
+
+
+async def test_an_id_whose_request_was_refused_is_used_up(desk: Desk) -> None:
+    for match in ("r-nobody does not exist", "was refused before"):
+        with pytest.raises(OrderRefused, match=match):
+            await desk.operator.adjust("r-nobody", "EUR", 100, CREDIT, ORDER, adjustment_id="A-nobody")
+            await outcome(desk, "A-nobody")
+        assert (await outcome(desk, "A-nobody")).startswith("refused")
+
+
+@pytest.mark.parametrize("who", ["schedule", " Preview "])
+async def test_nobody_closes_a_month_as_the_system(desk: Desk, who: str) -> None:
+    with pytest.raises(OrderRefused, match="own login"):
+        await desk.operator.settle("2020-01", who)
+
+
+async def test_a_month_that_is_not_over_is_closed_early_at_most(desk: Desk) -> None:
+    running = period_of(datetime.now(UTC))
+    later = f"{int(running[:4]) + 1}{running[4:]}"
+    with pytest.raises(OrderRefused, match="is not over yet"):
+        await desk.operator.settle(running, "ops-anna")
+    for early in (True, False):
+        with pytest.raises(OrderRefused, match="has not begun"):
+            await desk.operator.settle(later, "ops-anna", early=early)
+    with pytest.raises(OrderRefused, match="has not begun"):
+        await desk.operator.preview(later)
+    await desk.operator.preview(running)
 
 
 @pytest.mark.parametrize(
