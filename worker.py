@@ -39,7 +39,7 @@ from workflows.booking import BookingWorkflow
 from workflows.onboarding import OnboardingWorkflow
 from workflows.reseller_news import ResellerNewsWorkflow
 from workflows.reseller_settlement import ResellerSettlementWorkflow
-from workflows.settlement import SettlementWorkflow
+from workflows.settlement import SettlementWorkflow, approval_limits
 from workflows.sweep import SweepWorkflow
 from workflows.undo import UndoWorkflow
 
@@ -77,7 +77,9 @@ def chain_activities(store: Store, calendar: CalendarGateway, settings: Settings
     chains, quoting, billing = ChainActivities(store), QuoteActivities(store), BillingActivities(store)
     intake = IntakeActivities(store, calendar)
     commissions, adjustments = CommissionActivities(store), AdjustmentActivities(store)
-    settlements = SettlementActivities(store, issuer=settings.document_issuer)
+    settlements = SettlementActivities(
+        store, approval_from_minor=approval_limits(settings), issuer=settings.document_issuer
+    )
     onboarding = OnboardingActivities(store)
     return [
         intake.read_booking,
@@ -121,6 +123,7 @@ def stripe_activities(store: Store, payments: PaymentGateway, settings: Settings
         charging.refund,
         payouts.transfer,
         payouts.reverse_transfer,
+        payouts.follow_transfer,
         SettlementPayments(store, payments, per_second=per_second).pay,
         resellers.open_account,
         resellers.read_account,

@@ -161,6 +161,12 @@ class TransferInput(Frozen):
     reseller_id: Id
 
 
+class TransferRef(Frozen):
+    """A transfer by Stripe's id of it."""
+
+    transfer_id: Id
+
+
 class RecordInput(Frozen):
     """A change of a chain's stage, with who ordered it where a person did."""
 
@@ -199,8 +205,9 @@ class ClaimInput(Frozen):
     sequence: Sequence = 1
     negative_months: int = 3
     """Statements in a row that end below zero before the account is parked."""
-    approval_from_minor: dict[Currency, AmountMinor] = Field(default_factory=dict)
-    """Currency → payment from which on a second person has to approve. A currency that is not named needs nobody."""
+    approval_from_minor: dict[Currency, AmountMinor] | None = None
+    """Currency → payment from which on a second person has to approve. A currency that is not named needs nobody. None:
+    the input is of a run or Schedule from before there were approvals; the worker's own settings hold."""
     listed: bool = True
     """Whether the result names what is unpaid. Runs that read it page by page don't need that."""
 

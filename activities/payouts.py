@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
 from activities.errors import told_to_temporal
 from activities.lookup import look_first
-from activities.models import EffectResult, TransferInput
-from activities.transfers import TransferSender
-from domain import ids, ledger
+from activities.models import EffectResult, TransferInput, TransferRef
+from activities.transfers import TransferSender, record_reversal
+from domain import ids
 from domain.effects import EffectStatus
 from domain.model import ParkReason
 from domain.ports import PaymentGateway, Refused
@@ -100,22 +99,26 @@ class PayoutActivities:
             except Refused as refused:
                 async with self._store.begin() as tx:
                     await tx.money.finish_reversal(begun.key, status=EffectStatus.REFUSED, refusal_code=refused.code)
+                if await self._taken_back_by_hand(row):
+                    return await self.reverse_transfer(order)
                 return EffectResult(refused_code=refused.code, reason=ParkReason.REVERSAL_REFUSED)
         async with self._store.begin() as tx:
-            await tx.money.finish_reversal(begun.key, status=EffectStatus.SUCCEEDED, reversal_id=reversal.reversal_id)
-            transferred = await tx.ledger.entry(ids.entry_key("transferred", row.key))
-            if transferred is None:
-                raise LookupError(f"{row.key} succeeded without a ledger entry")
-            await tx.ledger.post(
-                ledger.transfer_reversed(
-                    transferred,
-                    sequence=begun.sequence,
-                    amount_minor=begun.amount_minor,
-                    effective_at=datetime.now(UTC),
-                    refs={"transfer": transfer_id, "reversal": reversal.reversal_id},
-                )
-            )
+            await record_reversal(tx, row, begun, reversal)
         return EffectResult(amount_minor=begun.amount_minor)
+
+    async def _taken_back_by_hand(self, row: TransferRow) -> bool:
+        """Whether it was refused because somebody took some of it back since; that is on record now."""
+        await self._sender.follow_reversals(row.key)
+        async with self._store.begin() as tx:
+            now = await tx.money.transfer(row.key)
+        return now is not None and now.reversed_minor > row.reversed_minor
+
+    @activity.defn
+    async def follow_transfer(self, order: TransferRef) -> int:
+        """A transfer changed at Stripe: record what was taken back of it by hand, and how much that was."""
+        async with self._store.begin() as tx:
+            row = await tx.money.transfer_of(order.transfer_id)
+        return 0 if row is None else await self._sender.follow_reversals(row.key)
 
     async def _begin_reversal(self, order: TransferInput, row: TransferRow, amount_minor: int) -> TransferReversalRow:
         """The reversal of this chain whose outcome is open, or a new one: after a refusal its key is a new one too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
@@ -43,16 +44,23 @@ HEARTBEAT_SECONDS = 4.0
 
 LISTED_PAGE = 500
 
+ON_ITS_WAY = timedelta(minutes=10)
+"""A request to Stripe older than this has arrived or never will: its limit is 20 seconds, that of its step a minute."""
+
 
 class SettlementActivities:
     """Database steps of a month's closing; `SettlementPayments` moves the money.
 
-    `issuer`: the platform as the statements' documents name it, frozen with each closing.
+    `issuer`: the platform as the statements' documents name it, frozen with each closing. `approval_from_minor`: for
+    closings that don't say themselves from which payment on a second person has to approve.
     """
 
-    def __init__(self, store: Store, *, issuer: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, store: Store, *, approval_from_minor: Mapping[str, int], issuer: Mapping[str, Any] | None = None
+    ) -> None:
         self._store = store
         self._issuer = issuer
+        self._approval_from_minor = approval_from_minor
 
     @activity.defn
     async def claim(self, order: ClaimInput) -> ClaimResult:
@@ -70,6 +78,7 @@ class SettlementActivities:
 
     async def _claim(self, order: ClaimInput) -> int:
         _, boundary = period_bounds(order.period)
+        limits = self._approval_from_minor if order.approval_from_minor is None else order.approval_from_minor
         async with self._store.begin() as tx:
             summary = await tx.settlements.claim(
                 order.period,
@@ -77,7 +86,7 @@ class SettlementActivities:
                 boundary,
                 requested_by=order.requested_by,
                 negative_months=order.negative_months,
-                approval_from_minor=order.approval_from_minor,
+                approval_from_minor=limits,
                 issuer=self._issuer,
             )
             await tx.log.write(
@@ -191,11 +200,13 @@ class SettlementPayments:
             account = await self._sender.destination(tx, order.reseller_id)
         if known is not None and known.status is EffectStatus.STARTED:
             await self._sender.turn()
-            return await self._end_open_try(order, row, known)
+            return await self._end_open_try(order, row, known, account)
         if row.needs_approval and row.approved_by is None:
             return EffectResult(refused_code="needs_approval", reason=ParkReason.APPROVAL_REQUIRED)
         if isinstance(account, EffectResult):
             return account
+        if row.needs_approval and await self._is_for_another_account(row, account):
+            return EffectResult(refused_code="account_changed", reason=ParkReason.APPROVAL_REQUIRED)
         await self._sender.turn()
         obstacle = await self._sender.obstacle(account, currency=row.currency, amount_minor=row.payable_minor)
         if obstacle is not None:
@@ -207,10 +218,43 @@ class SettlementPayments:
             return EffectResult(amount_minor=begun.amount_minor)
         return await self._sent(row, begun, await self._sender.send(begun, group=_group(order)))
 
-    async def _end_open_try(self, order: SettleInput, row: SettlementRow, known: TransferRow) -> EffectResult:
-        """An earlier try whose answer got lost: what Stripe says to it counts, whatever has changed since."""
-        answer = await self._sender.find(known, group=_group(order))
-        return await self._sent(row, known, answer or await self._sender.send(known, group=_group(order)))
+    async def _is_for_another_account(self, row: SettlementRow, account_id: str) -> bool:
+        """Whoever agreed did so to the account of then: with another one it waits for a second person again."""
+        async with self._store.begin() as tx:
+            if not await tx.settlements.withdraw_approval(row.id, account_id):
+                return False
+            await tx.log.write(
+                actor="workflow",
+                action="approval withdrawn",
+                target=_target(row),
+                reason="the reseller's account at Stripe is not the approved one any more",
+                details={"approved": row.approved_account_id, "now": account_id, "approved_by": row.approved_by},
+            )
+        return True
+
+    async def _end_open_try(
+        self, order: SettleInput, row: SettlementRow, known: TransferRow, account: str | EffectResult
+    ) -> EffectResult:
+        """An earlier try whose answer got lost: what Stripe says to it counts, whatever has changed since.
+
+        Where Stripe knows nothing of it, it is sent as it was, if it would be sent today. If not, it ends as refused
+        once no request of it can be on its way any more, so that a person may decide otherwise.
+        """
+        answer: Transfer | EffectResult | None = await self._sender.find(known, group=_group(order))
+        if answer is None:
+            obstacle = await self._obstacle_today(known, account)
+            if obstacle is not None:
+                is_over = datetime.now(UTC) - known.begun_at > ON_ITS_WAY
+                return await self._sender.refuse(known, obstacle) if is_over else obstacle
+            answer = await self._sender.send(known, group=_group(order))
+        return await self._sent(row, known, answer)
+
+    async def _obstacle_today(self, known: TransferRow, account: str | EffectResult) -> EffectResult | None:
+        if isinstance(account, EffectResult):
+            return account
+        if account != known.destination_account_id:
+            return EffectResult(refused_code="account_replaced", reason=ParkReason.RESELLER_NOT_READY)
+        return await self._sender.obstacle(account, currency=known.currency, amount_minor=known.amount_minor)
 
     async def _sent(self, row: SettlementRow, transfer: TransferRow, answer: Transfer | EffectResult) -> EffectResult:
         if isinstance(answer, EffectResult):
@@ -218,14 +262,8 @@ class SettlementPayments:
         async with self._store.begin() as tx:
             await self._sender.record_in(tx, transfer, answer)
             await tx.settlements.finish(row.id, status=SettlementStatus.PAID)
-            if answer.amount_reversed_minor:
-                await tx.log.write(
-                    actor="workflow",
-                    action="found partly taken back",
-                    target=_target(row),
-                    reason="a reversal at Stripe that no order of ours made; it is not sent again",
-                    details={"transfer": answer.transfer_id, "reversed_minor": answer.amount_reversed_minor},
-                )
+        if answer.amount_reversed_minor:
+            await self._sender.follow_reversals(transfer.key)
         return EffectResult(amount_minor=transfer.amount_minor)
 
 

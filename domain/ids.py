@@ -119,6 +119,11 @@ def next_try(key: str, tries: int) -> str:
     return key if tries == 1 else f"{key}~{tries}"
 
 
+def of_try(stripe_key: str) -> str:
+    """The key of our row whose n-th try has this key at Stripe."""
+    return stripe_key.partition("~")[0]
+
+
 def customer_key(customer_id: str) -> str:
     """Key of a customer's creation at Stripe: one customer of ours is one there."""
     return f"customer:{_checked(customer_id)}"

@@ -370,6 +370,10 @@ class PaymentGateway(Protocol):
 
     async def find_reversal(self, *, transfer_id: str, idempotency_key: str) -> TransferReversal | None: ...
 
+    async def list_reversals(self, transfer_id: str) -> tuple[TransferReversal, ...]:
+        """All reversals of a transfer, oldest first, whoever made them. Each has happened: none is ever pending."""
+        ...
+
     async def available_balance_minor(self, currency: str) -> int:
         """Available (not pending) balance of the platform; may be negative, hence a plain int."""
         ...

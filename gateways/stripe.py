@@ -351,6 +351,11 @@ class StripeGateway:
             return read(Operation.READ, objects.transfer_reversal, item)
         return None
 
+    async def list_reversals(self, transfer_id: str) -> tuple[TransferReversal, ...]:
+        path = f"/v1/transfers/{_checked_id(transfer_id, 'transfer')}/reversals"
+        found = [read(Operation.READ, objects.transfer_reversal, item) async for item in self._calls.pages(path, {})]
+        return tuple(reversed(found))
+
     # --- balance ---------------------------------------------------------------------------------------------------
 
     async def available_balance_minor(self, currency: str) -> int:

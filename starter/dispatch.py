@@ -108,6 +108,7 @@ class Dispatcher:
             Action.PAYMENT: self._payment,
             Action.ACCOUNT: self._account,
             Action.PAYOUT: self._payout,
+            Action.TRANSFER: self._transfer,
             Action.IGNORE: self._ignore,
         }
 
@@ -252,6 +253,9 @@ class Dispatcher:
 
     async def _payout(self, row: InboxRow) -> Outcome:
         return await self._resellers.tell_payout(row)
+
+    async def _transfer(self, row: InboxRow) -> Outcome:
+        return await self._resellers.tell_transfer(row)
 
     async def _ignore(self, row: InboxRow) -> Outcome:
         return Delivered("nothing follows from this type")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Final
 
@@ -38,6 +39,22 @@ class ResellerNews:
             raise NotYet("the event names no payout")
         return await self._tell(event, "payout_changed", str(event.account), event.object_id)
 
+    async def tell_transfer(self, row: InboxRow) -> Outcome:
+        """Something was taken back of a transfer. What our own records say already wakes nobody."""
+        event = _event(row)
+        if event.object_id is None or event.object_type != "transfer":
+            raise NotYet("the event names no transfer")
+        async with self._store.begin() as tx:
+            known = await tx.money.transfer_of(event.object_id)
+            begun = await tx.money.transfer(ids.of_try(event.related.get("billing_key", "")))
+        if known is None and begun is not None:
+            raise NotYet(f"it is not recorded yet that transfer {event.object_id} happened")
+        if known is None:
+            return Delivered("no transfer of ours")
+        if known.reversed_minor == _amount_reversed(row.raw or b""):
+            return Delivered("our records say the same")
+        return await self._start(known.reseller_id, "transfer_changed", event.object_id)
+
     async def _tell(self, event: VerifiedEvent, signal: str, *args: str) -> Outcome:
         if event.account is None:
             return Delivered("of the platform's own account")
@@ -46,6 +63,10 @@ class ResellerNews:
         if reseller_id is None:
             # Also one that was made a moment ago and is not stored yet: who made it reads it afterwards.
             return Delivered("no reseller has this account")
+        return await self._start(reseller_id, signal, *args)
+
+    async def _start(self, reseller_id: str, signal: str, *args: str) -> Outcome:
+        """Signal-with-start: no order of events can lose the signal."""
         await self._client.start_workflow(
             ResellerNewsWorkflow.run,
             ResellerNewsInput(
@@ -62,6 +83,12 @@ class ResellerNews:
             rpc_timeout=RPC_TIMEOUT,
         )
         return Delivered(f"told the reseller's workflow: {signal}")
+
+
+def _amount_reversed(raw: bytes) -> object:
+    """What the event says was taken back of the transfer so far; compared only."""
+    thing = json.loads(raw)["data"]["object"]
+    return thing.get("amount_reversed")
 
 
 def _event(row: InboxRow) -> VerifiedEvent:

@@ -36,6 +36,8 @@ class Action(StrEnum):
     """A connected account or one of its capabilities changed: it is read again."""
     PAYOUT = "payout"
     """A payout of a connected account to its bank changed: it is read again."""
+    TRANSFER = "transfer"
+    """Something was taken back of a transfer to a reseller: what no order of ours did is recorded."""
     IGNORE = "ignore"
     """Genuine, stored and counted; nothing follows from it."""
 
@@ -89,7 +91,7 @@ _ROUTES: dict[tuple[str, str], Action] = {
     (SOURCE_STRIPE, "payout.reconciliation_completed"): Action.IGNORE,
     (SOURCE_STRIPE, "transfer.created"): Action.IGNORE,
     (SOURCE_STRIPE, "transfer.updated"): Action.IGNORE,
-    (SOURCE_STRIPE, "transfer.reversed"): Action.IGNORE,
+    (SOURCE_STRIPE, "transfer.reversed"): Action.TRANSFER,
     (SOURCE_SWEEP, "booking_seen"): Action.START_OR_CHANGED,
 }
 

@@ -14,6 +14,7 @@ _REVERSAL = columns(TransferReversalRow)
 
 _BY_KEY = text(f"SELECT {_TRANSFER} FROM transfers WHERE key = :key")  # noqa: S608 - a constant
 _LOCK_TRANSFER = text(f"SELECT {_TRANSFER} FROM transfers WHERE key = :key FOR UPDATE")  # noqa: S608 - a constant
+_OF_STRIPE = text(f"SELECT {_TRANSFER} FROM transfers WHERE transfer_id = :transfer_id")  # noqa: S608 - a constant
 _CHAIN_TRANSFERS = text(
     f"SELECT {_TRANSFER} FROM transfers WHERE chain_uid = :chain_uid ORDER BY begun_at, key"  # noqa: S608 - a constant
 )
@@ -30,7 +31,7 @@ VALUES (:key, :kind, :chain_uid, :settlement_id, :reseller_id, :currency, :amoun
     :destination_account_id, 'started')
 ON CONFLICT (key) DO UPDATE SET amount_minor = excluded.amount_minor,
     destination_account_id = excluded.destination_account_id, status = 'started', finished_at = NULL,
-    tries = transfers.tries + 1
+    begun_at = now(), tries = transfers.tries + 1
 WHERE transfers.status = 'refused'
 RETURNING {_TRANSFER}
 """  # noqa: S608 - a constant
@@ -192,6 +193,10 @@ class TransferRepository(Repository):
 
     async def transfer(self, key: str) -> TransferRow | None:
         return await self._row(TransferRow, _BY_KEY, key=key)
+
+    async def transfer_of(self, transfer_id: str) -> TransferRow | None:
+        """The transfer that Stripe knows by this id, once it is recorded that it happened."""
+        return await self._row(TransferRow, _OF_STRIPE, transfer_id=transfer_id)
 
     async def chain_transfers(self, chain_uid: str) -> list[TransferRow]:
         """Transfers that the chain itself made, oldest first, whatever became of them; without settlements'."""

@@ -82,7 +82,8 @@ class SettlementTerms(Frozen):
     """The settings that a month is closed by, frozen when the closing starts. Times in seconds."""
 
     negative_months: Annotated[int, Field(ge=1)] = 3
-    approval_from_minor: dict[Currency, AmountMinor] = Field(default_factory=dict)
+    approval_from_minor: dict[Currency, AmountMinor] | None = None
+    """None: nobody said; the settings of the worker that claims hold."""
     balance_retry_seconds: float = 21_600
     balance_patience_seconds: float = 432_000
 

@@ -12,8 +12,10 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.models import TransferRef
     from activities.onboarding import ResellerAccounts
     from activities.onboarding_models import PayoutRef, ResellerRef
+    from activities.payouts import PayoutActivities
     from domain import ids
     from workflows import policies, visibility
     from workflows.control import reason_of
@@ -35,7 +37,8 @@ class ResellerNewsWorkflow:
        paid now, each settlement and each booking that waits for him. Where he cannot, nobody else is told: the next
        payment reads it and parks.
     2. payouts: each is read and noted; a failure stands in the audit log and in `billing health`.
-    3. ends when nothing is left. What fails asks for attention, and is tried again at the next event or the next look.
+    3. transfers: what was taken back of one at Stripe by hand is recorded, and never sent again.
+    4. ends when nothing is left. What fails asks for attention, and is tried again at the next event or the next look.
     """
 
     @workflow.init
@@ -43,6 +46,7 @@ class ResellerNewsWorkflow:
         self._start = start
         self._account_is_new = False
         self._payouts: dict[str, PayoutRef] = {}
+        self._transfers: dict[str, TransferRef] = {}
         self._is_told = False
 
     @workflow.signal(description="Stripe says that the account changed")
@@ -56,9 +60,14 @@ class ResellerNewsWorkflow:
         )
         self._is_told = True
 
+    @workflow.signal(description="Stripe says that something was taken back of a transfer to the account (transfer)")
+    def transfer_changed(self, transfer_id: str) -> None:
+        self._transfers[transfer_id] = TransferRef(transfer_id=transfer_id)
+        self._is_told = True
+
     @workflow.run
     async def run(self, start: ResellerNewsInput) -> None:
-        while self._account_is_new or self._payouts:
+        while self._account_is_new or self._payouts or self._transfers:
             if self._account_is_new:
                 self._account_is_new = False
                 if not await self._done(self._follow_account, "account"):
@@ -67,6 +76,10 @@ class ResellerNewsWorkflow:
                 payout = self._payouts.pop(payout_id)
                 if not await self._done(partial(self._follow_payout, payout), "payout"):
                     self._payouts.setdefault(payout_id, payout)
+            for transfer_id in list(self._transfers):
+                transfer = self._transfers.pop(transfer_id)
+                if not await self._done(partial(self._follow_transfer, transfer), "transfer"):
+                    self._transfers.setdefault(transfer_id, transfer)
 
     async def _follow_account(self) -> None:
         news = await workflow.execute_activity_method(
@@ -84,6 +97,13 @@ class ResellerNewsWorkflow:
     async def _follow_payout(self, payout: PayoutRef) -> None:
         await workflow.execute_activity_method(
             ResellerAccounts.follow_payout, payout, **self._options(f"Read payout {payout.payout_id}, which changed")
+        )
+
+    async def _follow_transfer(self, transfer: TransferRef) -> None:
+        await workflow.execute_activity_method(
+            PayoutActivities.follow_transfer,
+            transfer,
+            **self._options(f"Read transfer {transfer.transfer_id}, of which something was taken back"),
         )
 
     def _options(self, summary: str) -> dict[str, Any]:

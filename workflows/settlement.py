@@ -57,17 +57,22 @@ transfer keeps none of the other resellers waiting."""
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
-def settlement_terms(settings: Settings) -> SettlementTerms:
-    """The settings that a closing freezes at its start."""
+def approval_limits(settings: Settings) -> dict[str, int]:
+    """Currency → payment from which on a second person has to approve, in minor units; for all currencies, or empty."""
     named = dict(one.split("=") for one in settings.settlement_approval_from_minor.split(",") if one)
     approval_from_minor = {}
     if named:
         whole_units = min(int(amount) // 10 ** MINOR_DIGITS[currency] for currency, amount in named.items())
         for currency, digits in MINOR_DIGITS.items():
             approval_from_minor[currency] = int(named.get(currency, whole_units * 10**digits))
+    return approval_from_minor
+
+
+def settlement_terms(settings: Settings) -> SettlementTerms:
+    """The settings that a closing freezes at its start."""
     return SettlementTerms(
         negative_months=settings.settlement_negative_months,
-        approval_from_minor=approval_from_minor,
+        approval_from_minor=approval_limits(settings),
         balance_retry_seconds=settings.settlement_balance_retry_seconds,
         balance_patience_seconds=settings.settlement_balance_patience_seconds,
     )

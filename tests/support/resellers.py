@@ -139,8 +139,8 @@ async def candidate(desk: Desk, reseller_id: str, *, save: bool = True, **settin
     return made
 
 
-async def deliver(desk: Desk, event_type: str, account_id: str, thing: dict[str, Any]) -> str:
-    """An event of a connected account, as the relay would deliver it."""
+async def deliver(desk: Desk, event_type: str, account_id: str | None, thing: dict[str, Any]) -> str:
+    """An event of a connected account, or of the platform's own, as the relay would deliver it."""
     event_id = f"evt_{next(_numbers)}"
     body = {
         "id": event_id,
