@@ -27,8 +27,9 @@ from domain.pricing import BERLIN
 if TYPE_CHECKING:
     from store import Store, Tx
 
-_WAIT = ("parked", "waiting")
-"""Statuses of a settlement whose workflow tries again when it is told that the account changed."""
+_WAIT = ("open", "parked", "waiting")
+"""Statuses of a settlement whose workflow tries again when it is told that the account changed. Open is one whose try
+is under way: it may have read the account before the change."""
 
 CHAINS_TOLD = 200
 """Parked chains that hear of one event; more look again by themselves, or hear of the next."""

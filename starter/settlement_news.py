@@ -9,7 +9,8 @@ from store.rows import SettlementStatus
 ACCOUNT_CHANGED = "account_changed"
 """Signal to a `ResellerSettlementWorkflow`: it reads the account again and tries to pay."""
 
-_WAIT = (SettlementStatus.PARKED, SettlementStatus.WAITING)
+_WAIT = (SettlementStatus.OPEN, SettlementStatus.PARKED, SettlementStatus.WAITING)
+"""Open is one whose try is under way: it may have read what is news before it changed."""
 
 
 async def waiting_workflows(store: Store, reseller_id: str) -> list[str]:

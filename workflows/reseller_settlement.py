@@ -18,6 +18,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.control import ChainControl
     from workflows.models import Found, OperatorOrder, ResellerSettlementInput
 
+FIRST_LOOK_SECONDS = 60
+"""The first look of a statement that was handed over, which any later one takes `park_recheck_seconds` for."""
+
 
 @workflow.defn
 class ResellerSettlementWorkflow(ChainControl):
@@ -51,6 +54,7 @@ class ResellerSettlementWorkflow(ChainControl):
         self._carried = False
         self._waiting_since = start.waiting_since
         self._asks_attention = False
+        self._hears_during_tries = False
         self.stage = ChainStage.PAYOUT
         self.leaving = True
 
@@ -100,6 +104,9 @@ class ResellerSettlementWorkflow(ChainControl):
         """Returns what was transferred, in minor units; 0 where it was carried over."""
         if not workflow.patched("statement-of-its-own"):
             return await self._as_before(start)
+        self._hears_during_tries = workflow.patched("news-during-a-try")
+        if start.found is not None and self._hears_during_tries:
+            self._looks_soon()
         paid_minor = await self._until_ended(start.found)
         amount = visibility.money(start.amount_minor, start.currency)
         self.note(f"transferred {amount}" if paid_minor else "carried over: nothing to transfer")
@@ -132,10 +139,29 @@ class ResellerSettlementWorkflow(ChainControl):
             f"Transfer {amount} for {self._order.period} to reseller {self._order.reseller_id}",
         )
         self.show()
-        result: EffectResult = await self.until_done(
-            lambda: workflow.execute_activity_method(SettlementPayments.pay, self._order, **options), "transfer"
-        )
-        return result
+
+        async def try_once() -> EffectResult:
+            if self._hears_during_tries:
+                self._payment_changed = False
+            answer: EffectResult = await workflow.execute_activity_method(
+                SettlementPayments.pay, self._order, **options
+            )
+            return answer
+
+        return await self.until_done(try_once, "transfer")
+
+    async def park(self, reason: ParkReason, detail: str) -> None:
+        """As for all chains; but what the outside told during the last try counts: it is tried again at once."""
+        if self._hears_during_tries and self._payment_changed:
+            self._payment_changed = False
+            return
+        await super().park(reason, detail)
+        self.options = self._start.options
+
+    def _looks_soon(self) -> None:
+        """News that came after the closing's own try and before this workflow ran found nobody to tell."""
+        soon_seconds = min(FIRST_LOOK_SECONDS, self.options.park_recheck_seconds)
+        self.options = self.options.model_copy(update={"park_recheck_seconds": soon_seconds})
 
     async def _wait(self, found: Found) -> None:
         """Until something may have changed. What the outside told during the last try counts as a change."""
@@ -166,7 +192,7 @@ class ResellerSettlementWorkflow(ChainControl):
                 ]
             )
         self.show()
-        if is_first:
+        if is_first or self._hears_during_tries:
             await self.record_parked(ParkReason.BALANCE_INSUFFICIENT, self.waits_for)
         with suppress(TimeoutError):
             await workflow.wait_condition(
@@ -181,6 +207,11 @@ class ResellerSettlementWorkflow(ChainControl):
     async def _continue(self, found: Found | None) -> None:
         """Go on as a new run: a statement may wait for years."""
         await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._hears_during_tries and (self._payment_changed or self._retry_order is not None):
+            order, self._retry_order = self._retry_order, None
+            await self.record_released(self.stage, order)
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            found = None
         if self._carried:
             return
         waits = {"found": found, "needs_approval": self._to_approve, "waiting_since": self._waiting_since}
@@ -241,7 +272,7 @@ class ResellerSettlementWorkflow(ChainControl):
                 break
             await self.park(result.reason or ParkReason.TRANSFER_REFUSED, f"{start.reseller_id}: {result.refused_code}")
             self._payment_changed = False
-        self.note(f"transferred {amount}")
+        self.note(f"transferred {amount}" if result.amount_minor else "carried over: nothing to transfer")
         self.enter(ChainStage.CLOSED)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return result.amount_minor
