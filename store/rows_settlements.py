@@ -33,9 +33,12 @@ class SettlementRow(Figures):
     reseller_id: str
     currency: str
     needs_approval: bool
-    """A second person has to approve the transfer, by its amount or because of an adjustment; see `may_be_paid`."""
+    """A second person has to approve the transfer, by its amount or because of an adjustment; see `may_be_paid`.
+
+    Carried over, it goes with the money: the next statement needs it as well."""
     asked_by: tuple[str, ...]
-    """Who asked for the closing or for an adjustment on it: none of them may approve. Empty: not recorded."""
+    """Who asked for the closing or for an adjustment on it, also on a statement brought forward that needed approval:
+    none of them may approve. Empty: not recorded."""
     boundary: UtcDatetime
     frozen_at: UtcDatetime
     status: SettlementStatus
@@ -44,6 +47,8 @@ class SettlementRow(Figures):
     waiting_since: UtcDatetime | None
     approved_by: str | None
     approved_at: UtcDatetime | None
+    approved_account_id: str | None
+    """The account at Stripe that it was approved for. Another one needs another approval."""
     carried_by: str | None
     """Who decided to carry the payable amount over instead of transferring it."""
     brought_into: int | None

@@ -22,7 +22,13 @@ UPDATE settlements SET status = :status, reason = :reason, detail = :detail,
         WHEN status = :status THEN coalesce(finished_at, now()) ELSE now() END
 WHERE id = :id
 """)
-_APPROVE = text("UPDATE settlements SET approved_by = :who, approved_at = now() WHERE id = :id")
+_ACCOUNT = text("SELECT stripe_account_id FROM resellers WHERE id = :id")
+_APPROVE = text("""
+UPDATE settlements SET approved_by = :who, approved_at = now(), approved_account_id = :account_id WHERE id = :id
+""")
+_WITHDRAW = text("""
+UPDATE settlements SET approved_by = NULL, approved_at = NULL, approved_account_id = NULL WHERE id = :id
+""")
 _CARRY = text("""
 UPDATE settlements SET status = 'carried_over', carried_by = :who, reason = NULL, waiting_since = NULL,
     detail = NULL, finished_at = now()
@@ -35,9 +41,10 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
         """Record that Stripe is about to be asked to transfer what the statement says. `key`: the transfer's key.
 
         The same again returns the transfer as it stands; a refused one is started again. A parked statement is open
-        again; one that waits for the balance stays in sight as waiting, since its first wait, until `finish`. The amount is the frozen one, whatever was reversed since: that is on the next statement. Follow
-        with `tx.money.finish_transfer`, then `finish`. IllegalMove: nothing is payable, it was carried over, or nobody
-        has approved it who has to.
+        again; one that waits for the balance stays in sight as waiting, since its first wait, until `finish`. The
+        amount is the frozen one, whatever was reversed since: that is on the next statement. Follow with
+        `tx.money.finish_transfer`, then `finish`. IllegalMove: nothing is payable, it was carried over, nobody has
+        approved it who has to, or it was approved for another account.
         """
         row = await self._locked(settlement_id)
         known = await self.transfer(row.transfer_key) if row.transfer_key is not None else None
@@ -49,6 +56,8 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
             carried = row.status is SettlementStatus.CARRIED_OVER or row.payable_minor == 0
             what = "was carried over" if carried else "waits for the approval of a second person"
             raise IllegalMove(f"statement {row.statement_id} {what}: nothing can be transferred for it")
+        if row.needs_approval and row.approved_account_id != destination_account_id:
+            raise IllegalMove(f"statement {row.statement_id} was approved for another account: it needs a new approval")
         if row.status is not SettlementStatus.WAITING:
             await self._execute(_MOVE, id=settlement_id, status="open", reason=None, detail=None, waiting_since=None)
         return await self._begin_transfer(
@@ -101,7 +110,8 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
         return await self.row(settlement_id)
 
     async def approve(self, settlement_id: int, who: str) -> SettlementRow:
-        """A second person agrees to the transfer. The first approval stands; the same again is harmless.
+        """A second person agrees to the transfer to the account that the reseller has now. The first approval stands
+        while he keeps that account; the same again is harmless.
 
         NotSecondPerson: `who`, in whatever spelling, asked for the closing or for an adjustment on it. IllegalMove:
         nothing is to be approved.
@@ -110,12 +120,21 @@ class SettlementRepository(ClaimRepository, AdjustmentRepository):
         row = await self._locked(settlement_id)
         if who in {person(one) for one in row.asked_by}:
             raise NotSecondPerson(f"{who} asked for what is on {row.statement_id}: another person has to approve it")
-        if row.approved_by is not None:
+        account_id = await self._value(_ACCOUNT, id=row.reseller_id)
+        if row.approved_by is not None and row.approved_account_id == account_id:
             return row
         if not row.needs_approval or row.status is SettlementStatus.CARRIED_OVER:
             raise IllegalMove(f"statement {row.statement_id} ({row.status.value}) needs no approval")
-        await self._execute(_APPROVE, id=settlement_id, who=who)
+        await self._execute(_APPROVE, id=settlement_id, who=who, account_id=account_id)
         return await self.row(settlement_id)
+
+    async def withdraw_approval(self, settlement_id: int, account_id: str) -> bool:
+        """Whether it was approved for another account than this one: it is not approved any more then."""
+        row = await self._locked(settlement_id)
+        if row.approved_by is None or row.approved_account_id == account_id:
+            return False
+        await self._execute(_WITHDRAW, id=settlement_id)
+        return True
 
     async def carry_over(self, settlement_id: int, who: str) -> SettlementRow:
         """A person decides that the payable amount goes into the account's next statement instead of being transferred.

@@ -47,6 +47,7 @@ FROZEN = {
         "waiting_since",
         "approved_by",
         "approved_at",
+        "approved_account_id",
         "carried_by",
         "brought_into",
         "finished_at",
@@ -132,6 +133,9 @@ settlements = Table(
     moment_column("waiting_since", "Since when it waits for the platform's balance", nullable=True),
     text_column("approved_by", "Who approved the transfer", nullable=True),
     moment_column("approved_at", "When it was approved", nullable=True),
+    text_column(
+        "approved_account_id", "The account at Stripe that it was approved for; no other is paid", nullable=True
+    ),
     text_column("carried_by", "Who decided to carry a payable amount over instead", nullable=True),
     Column(
         "brought_into",
@@ -162,6 +166,7 @@ settlements = Table(
     ),
     CheckConstraint("status <> 'carried_over' OR payable_minor = 0 OR carried_by IS NOT NULL", name="carried_says_who"),
     CheckConstraint("(approved_by IS NULL) = (approved_at IS NULL)", name="approved_says_when"),
+    CheckConstraint("approved_account_id IS NULL OR approved_by IS NOT NULL", name="account_was_approved"),
     CheckConstraint("brought_into IS NULL OR status = 'carried_over'", name="brought_was_carried"),
     CheckConstraint("brought_into <> id", name="not_into_itself"),
     Index(None, "reseller_id", "currency"),
@@ -230,7 +235,7 @@ adjustments = Table(
         index=True,
         comment="The statement that lists it; null: none yet",
     ),
-    CheckConstraint("decided_by <> requested_by", name="two_persons"),
+    CheckConstraint("lower(normalize(decided_by, NFKC)) <> lower(normalize(requested_by, NFKC))", name="two_persons"),
     CheckConstraint("(status = 'requested') = (decided_by IS NULL)", name="decided_says_who"),
     CheckConstraint("(decided_by IS NULL) = (decided_at IS NULL)", name="decided_says_when"),
     CheckConstraint("settlement_id IS NULL OR status = 'approved'", name="listed_was_approved"),
@@ -240,6 +245,13 @@ adjustments = Table(
         "reseller_id",
         "currency",
         postgresql_where=text("status = 'approved' AND settlement_id IS NULL"),
+    ),
+    Index(
+        "ix_adjustments_one_write_off",
+        "reseller_id",
+        "currency",
+        unique=True,
+        postgresql_where=text("kind = 'write_off' AND status = 'requested'"),
     ),
     comment="Manual adjustments of resellers' accounts, made by two persons",
 )

@@ -53,7 +53,7 @@ async def begin(store: Store, row: SettlementRow) -> TransferRow:
         return await tx.settlements.begin(
             row.id,
             key=f"settlement:{row.period}:{row.reseller_id}:{row.currency}:{row.sequence}",
-            destination_account_id="acct_x",
+            destination_account_id=row.reseller_id.replace("r-", "acct_", 1),
         )
 
 

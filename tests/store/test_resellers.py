@@ -130,6 +130,19 @@ async def test_accounts(store: Store) -> None:
     assert (found.transfers_active, found.disabled_reason, found.account_currency) == (False, "gone", "EUR")
 
 
+async def test_of_another_account_nothing_is_known(store: Store) -> None:
+    await save(store, reseller(stripe_account_id="acct_1"))
+    async with store.begin() as tx:
+        await tx.resellers.note_account("r-new", account(account_id="acct_1"), await tx.resellers.now())
+    await save(store, reseller(stripe_account_id="acct_1", name="Other Name GmbH"))
+    same = await row(store)
+    assert (same.transfers_active, same.payouts_enabled, same.account_currency) == (True, True, "EUR")
+    await save(store, reseller(stripe_account_id="acct_2"))
+    other = await row(store)
+    assert (other.stripe_account_id, other.transfers_active, other.payouts_enabled) == ("acct_2", False, False)
+    assert (other.account_currency, other.account_checked_at, other.disabled_reason) == (None, None, None)
+
+
 async def test_asking_for_an_account_is_remembered_until_it_is_refused(store: Store) -> None:
     await save(store, reseller())
 

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text
 
 from domain.effects import AdjustmentDirection, CarryReason
 from domain.model import CommissionStatus, ParkReason, PayoutMode
@@ -221,6 +222,13 @@ async def test_a_person_may_carry_over_what_is_payable(store: Store) -> None:
     await explained(store)
 
 
+async def _other_account(store: Store, account_id: str) -> None:
+    async with store.begin() as tx:
+        await tx.connection.execute(
+            text("UPDATE resellers SET stripe_account_id = :account_id WHERE id = 'r-mid'"), {"account_id": account_id}
+        )
+
+
 async def test_large_amounts_and_adjustments_need_a_second_person(store: Store) -> None:
     await seed.apply(store)
     await matured(store, "bk-1")
@@ -237,6 +245,20 @@ async def test_large_amounts_and_adjustments_need_a_second_person(store: Store) 
     for who in ("ops-bert", "ops-carl"):
         async with store.begin() as tx:
             assert (await tx.settlements.approve(rows["r-mid"].id, who.upper())).approved_by == "ops-bert"
+    # Who it was approved for is the account of that moment: another one is not paid without a new approval.
+    await _other_account(store, "acct_mine")
+    with pytest.raises(IllegalMove, match="another account"):
+        async with store.begin() as tx:
+            await tx.settlements.begin(rows["r-mid"].id, key="other", destination_account_id="acct_mine")
+    async with store.begin() as tx:
+        assert not await tx.settlements.withdraw_approval(rows["r-mid"].id, "acct_mid")
+        assert await tx.settlements.withdraw_approval(rows["r-mid"].id, "acct_mine")
+        assert (await tx.settlements.row(rows["r-mid"].id)).approved_by is None
+        again = await tx.settlements.approve(rows["r-mid"].id, "ops-carl")
+        assert (again.approved_by, again.approved_account_id) == ("ops-carl", "acct_mine")
+    await _other_account(store, "acct_mid")
+    async with store.begin() as tx:
+        assert (await tx.settlements.approve(rows["r-mid"].id, "ops-bert")).approved_by == "ops-bert"
     await paid(store, rows["r-mid"])
     with pytest.raises(IllegalMove, match="no approval"):
         async with store.begin() as tx:
