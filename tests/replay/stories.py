@@ -16,7 +16,7 @@ from store.rows import SettlementStatus
 from tests.support.desk import ORDER, Desk, ago, ahead, eventually
 from tests.support.month import account_in, balance_of, ended, operator_with, settle, until_status
 from tests.support.month import matured as matured_at
-from tests.support.resellers import candidate, tell_account
+from tests.support.resellers import candidate, deliver, tell_account
 from workflows.models import OperatorOrder
 
 Story = Callable[[Desk], Awaitable[str]]
@@ -243,6 +243,19 @@ async def account_followed(desk: Desk) -> str:
     return workflow_id
 
 
+async def transfer_taken_back(desk: Desk) -> str:
+    uid = await desk.begin(111)
+    assert await desk.outcome(uid) is ChainOutcome.PAID
+    async with desk.store.begin() as tx:
+        (row,) = await tx.money.chain_transfers(uid)
+    path = f"/v1/transfers/{row.transfer_id}"
+    await desk.stripe._client.post(f"{path}/reversals", data={"amount": 500})
+    await deliver(desk, "transfer.reversed", None, await desk.stripe.get(path))
+    workflow_id = ids.reseller_news_workflow("r-direct")
+    await desk.client.get_workflow_handle(workflow_id).result()
+    return workflow_id
+
+
 STORIES: tuple[Story, ...] = (
     matured,
     paid,
@@ -263,4 +276,5 @@ STORIES: tuple[Story, ...] = (
     onboarded,
     onboarding_parked_and_stopped,
     account_followed,
+    transfer_taken_back,
 )
