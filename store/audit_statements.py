@@ -49,12 +49,14 @@ ORDER BY 1
 """)  # noqa: S608 - a constant
 
 _APPROVED = text(f"""
-SELECT {_S} AS place, 'an approval by somebody who did not ask for it' AS expected,
-    'approved by ' || coalesce(s.approved_by, 'nobody') AS found
+SELECT {_S} AS place, 'an approval of this account by somebody who did not ask for it' AS expected,
+    'approved by ' || coalesce(s.approved_by, 'nobody') || ' for ' || coalesce(s.approved_account_id, 'no account')
+        || ', paid to ' || t.destination_account_id AS found
 FROM settlements AS s JOIN transfers AS t ON t.settlement_id = s.id
 WHERE s.needs_approval AND (s.approved_by IS NULL OR EXISTS (
     SELECT 1 FROM jsonb_array_elements_text(s.asked_by) AS asker(who)
-    WHERE lower(normalize(asker.who, NFKC)) = lower(normalize(s.approved_by, NFKC))))
+    WHERE lower(normalize(asker.who, NFKC)) = lower(normalize(s.approved_by, NFKC)))
+    OR (t.status = 'succeeded' AND t.destination_account_id IS DISTINCT FROM s.approved_account_id))
 ORDER BY 1
 """)  # noqa: S608 - a constant
 
