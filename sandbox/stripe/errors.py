@@ -49,7 +49,7 @@ class ApiError(Exception):
 
 def money(amount_minor: int, currency: str) -> str:
     """An amount as Stripe writes it in messages: ``€49.00``."""
-    text = f"{amount_minor // 100:,}.{amount_minor % 100:02d}"
+    text = f"{amount_minor:,}" if currency == "jpy" else f"{amount_minor // 100:,}.{amount_minor % 100:02d}"
     symbol = _SYMBOLS.get(currency)
     return f"{symbol}{text}" if symbol else f"{text} {currency}"
 

@@ -16,7 +16,7 @@ from sandbox.stripe.errors import malformed
 
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 _INTEGER = re.compile(r"-?\d{1,18}")
-_CURRENCIES = frozenset({"eur", "usd", "gbp", "chf", "dkk", "sek", "nok", "pln", "czk"})
+_CURRENCIES = frozenset({"eur", "usd", "gbp", "chf", "dkk", "sek", "nok", "pln", "czk", "jpy"})
 
 METADATA_KEYS = 50
 METADATA_KEY_CHARACTERS = 40
