@@ -39,7 +39,7 @@ def settle(
     wait_seconds: Annotated[
         int, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait for the result.")
     ] = 300,
-    early: Annotated[bool, typer.Option("--early", help="Also the running month. Never one that has not begun.")] = False,
+    early: Annotated[bool, typer.Option("--early", help="Also the running month, never a future one.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Settle a month's matured commissions now. Running it again pays nothing twice."""

@@ -104,7 +104,10 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
     "paid without the second person": (
         "I7",
         "statement S-2026-04-r-leaf-EUR-1",
-        [f"UPDATE settlements SET approved_by = NULL, approved_at = NULL, approved_account_id = NULL WHERE id = {_NEXT}"],
+        [
+            "UPDATE settlements SET approved_by = NULL, approved_at = NULL, approved_account_id = NULL"
+            f" WHERE id = {_NEXT}",
+        ],
     ),
     "approved for another account": (
         "I7",

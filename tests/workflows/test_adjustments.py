@@ -77,9 +77,9 @@ async def test_the_same_request_again_is_one_and_another_under_its_id_is_refused
     first = await desk.operator.adjust("r-mid", "EUR", 700, CREDIT, ORDER, adjustment_id="A-twice")
     again = await desk.operator.adjust("r-mid", "EUR", 700, CREDIT, ORDER, adjustment_id="A-twice")
     assert first == again
-    with pytest.raises(OrderRefused, match="another request already .*amount_minor"):
+    with pytest.raises(OrderRefused, match=r"another request already .*amount_minor"):
         await desk.operator.adjust("r-mid", "EUR", 70_000, CREDIT, ORDER, adjustment_id="A-twice")
-    with pytest.raises(OrderRefused, match="another request already .*direction, requested_by"):
+    with pytest.raises(OrderRefused, match=r"another request already .*direction, requested_by"):
         await desk.operator.adjust("r-mid", "EUR", 700, DEBIT, CLARA, adjustment_id="A-twice")
     await desk.operator.decide_adjustment("A-twice", BERND, approved=False)
     assert await outcome(desk, "A-twice") == "rejected"
@@ -93,7 +93,6 @@ async def test_an_id_whose_request_was_refused_is_used_up(desk: Desk) -> None:
     for match in ("r-nobody does not exist", "was refused before"):
         with pytest.raises(OrderRefused, match=match):
             await desk.operator.adjust("r-nobody", "EUR", 100, CREDIT, ORDER, adjustment_id="A-nobody")
-            await outcome(desk, "A-nobody")
         assert (await outcome(desk, "A-nobody")).startswith("refused")
 
 
