@@ -111,13 +111,13 @@ _SAME_QUOTE = text(
 )
 _SAVE_QUOTE = text("""
 WITH saved AS (
-    INSERT INTO quotes (chain_uid, version, booking_uid, is_retained, customer_id, reseller_id, event_type_id, currency,
-        net_minor, vat_minor, gross_minor, vat_rate_bps, vat_reason, price_ref, price, terms, charge_at, matures_at,
-        period)
+    INSERT INTO quotes (chain_uid, version, booking_uid, is_retained, customer_id, reseller_id, event_type_id, start_at,
+        currency, net_minor, vat_minor, gross_minor, vat_rate_bps, vat_reason, price_ref, price, terms, charge_at,
+        matures_at, period)
     SELECT :chain_uid, 1 + coalesce((SELECT max(version) FROM quotes WHERE chain_uid = :chain_uid), 0), b.uid,
-        :is_retained, :customer_id, :reseller_id, b.event_type_id, :currency, :net_minor, :vat_minor, :gross_minor,
-        :vat_rate_bps, :vat_reason, :price_ref, CAST(:price AS jsonb), CAST(:terms AS jsonb), :charge_at, :matures_at,
-        :period
+        :is_retained, :customer_id, :reseller_id, b.event_type_id, b.start_at, :currency, :net_minor, :vat_minor,
+        :gross_minor, :vat_rate_bps, :vat_reason, :price_ref, CAST(:price AS jsonb), CAST(:terms AS jsonb), :charge_at,
+        :matures_at, :period
     FROM bookings AS b WHERE b.uid = :booking_uid
     ON CONFLICT DO NOTHING
     RETURNING chain_uid, version

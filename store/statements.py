@@ -50,8 +50,8 @@ _STATEMENT_LINES = text("""
 SELECT l.commission_id, l.sequence, c.chain_uid, c.level, l.amount_minor, l.transferred_minor, c.matures_at, c.rule,
     coalesce(earned.vat_rate_bps, s.vat_rate_bps) AS vat_rate_bps,
     coalesce(earned.vat_reason, s.vat_reason) AS vat_reason,
-    (SELECT b.start_at FROM quotes AS q JOIN bookings AS b ON b.uid = q.booking_uid
-     WHERE q.chain_uid = c.chain_uid ORDER BY q.version DESC LIMIT 1) AS appointment_at
+    (SELECT q.start_at FROM quotes AS q WHERE q.chain_uid = c.chain_uid AND q.created_at <= s.frozen_at
+     ORDER BY q.version DESC LIMIT 1) AS appointment_at
 FROM settlements AS s
 JOIN commissions AS c ON c.reseller_id = s.reseller_id AND c.currency = s.currency
 JOIN settlement_lines AS l ON l.commission_id = c.id AND l.settlement_id = s.id
@@ -74,7 +74,7 @@ WHERE s.id = :id
 _NEIGHBOURS = text("""
 SELECT n.period, n.reseller_id, n.currency, n.sequence, n.brought_into = :id AS is_before FROM settlements AS n
 WHERE n.brought_into = :id OR n.id = (SELECT brought_into FROM settlements WHERE id = :id)
-ORDER BY n.period, n.sequence
+ORDER BY n.id
 """)
 
 

@@ -76,6 +76,7 @@ chains = Table(
     CheckConstraint("stage <> 'parked' OR reason IS NOT NULL", name="parked_has_reason"),
     UniqueConstraint("workflow_id"),
     Index("ix_chains_open", "updated_at", postgresql_where=text("stage <> 'closed'")),
+    Index("ix_chains_held", "chain_uid", postgresql_where=text("stage IN ('parked', 'undoing')")),
     Index(None, "customer_id", "period"),
     comment="One row for each chain: everything that happens to one booking",
 )
@@ -131,6 +132,7 @@ quotes = Table(
     id_column("customer_id", "Who pays", "customers.id"),
     id_column("reseller_id", "Who brought him; null: nobody", "resellers.id", nullable=True),
     number_column("event_type_id", "Cal.com event type of the booking when quoted", low=0, high=2**53),
+    moment_column("start_at", "Begin of the appointment when quoted"),
     currency_column(),
     amount_column("net_minor", "Price without VAT", at_least=0),
     amount_column("vat_minor", "VAT on it", at_least=0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -82,6 +83,13 @@ settlement_periods = Table(
     text_column("requested_by", "Who asked for the closing"),
     json_column("issuer", "The platform as documents name it: name, address, country, VAT id", nullable=True),
     moment_column("claimed_at", "When it was closed", now=True),
+    Column(
+        "lists_all",
+        Boolean,
+        nullable=False,
+        server_default=text("true"),
+        comment="It took all that was due; false: made before those on hold and single bookings' transfers were listed",
+    ),
     PrimaryKeyConstraint("period", "sequence"),
     comment="Closings. Writing the row is the claim: a second closing of the same name claims nothing. Append-only",
 )
