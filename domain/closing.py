@@ -30,6 +30,8 @@ class Earning(Frozen):
     """A transfer of the booking's own, or of a settlement, that carried it has succeeded."""
     settled_minor: AmountMinor
     """What that transfer still carries for it."""
+    is_held: bool = False
+    """Its chain is being undone, or waits for a person to decide about the booking."""
 
 
 class Left(Frozen):
@@ -39,6 +41,7 @@ class Left(Frozen):
     credit_minor: AmountMinor = 0
     debt_minor: AmountMinor = 0
     negative_since: Period | None = None
+    needs_approval: bool = False
 
 
 class Terms(Frozen):
@@ -57,6 +60,8 @@ class Closing(Frozen):
     taxes: tuple[TaxLine, ...]
     status: SettlementStatus
     """`open` (to be transferred), `carried_over`, or `parked` where a debt has lasted too long."""
+    needs_approval: bool
+    """Because of an adjustment on it, or on what it brings forward. By the amount: not decided here."""
 
 
 def close(
@@ -69,11 +74,13 @@ def close(
     adjustments: Sequence[Adjustment],
     left: Sequence[Left],
     negative_months: int,
+    is_supplement: bool = False,
 ) -> Closing | None:
     """The closing of one account. None: nothing happened and nothing is left, so there is no statement.
 
     `stated`: the lines that each commission has on earlier statements, by commission id. `adjustments`: those that are
-    approved and on no statement yet. `negative_months`: a debt that lasts so many statements is parked.
+    approved and on no statement yet. `left`: of all months that were closed before, also of later ones.
+    `negative_months`: a debt that lasts so many statements is parked. `is_supplement`: what is left alone makes none.
     """
     lines: list[StatementLine] = []
     for earning in earnings:
@@ -82,11 +89,18 @@ def close(
         if line is not None:
             lines.append(line)
     lines.sort(key=lambda line: (line.sequence > 0, line.matures_at, line.chain_uid, line.level))
-    if not lines and not adjustments and not any(one.credit_minor or one.debt_minor for one in left):
+    is_left = not is_supplement and any(one.credit_minor or one.debt_minor for one in left)
+    if not lines and not adjustments and not is_left:
         return None
     taxes = tax_table(lines)
     figures = _figures(period, terms, lines, taxes, adjustments, left)
-    return Closing(figures=figures, lines=tuple(lines), taxes=taxes, status=_status(figures, period, negative_months))
+    return Closing(
+        figures=figures,
+        lines=tuple(lines),
+        taxes=taxes,
+        status=_status(figures, period, negative_months),
+        needs_approval=bool(adjustments) or any(one.needs_approval for one in left),
+    )
 
 
 def tax_table(lines: Iterable[StatementLine]) -> tuple[TaxLine, ...]:
@@ -116,7 +130,7 @@ def months_between(first: str, last: str) -> int:
 def _earned(earning: Earning, boundary: UtcDatetime, terms: Terms) -> StatementLine | None:
     """The first line of a commission, if it is due: no lower date bound, so that a late one is never orphaned."""
     owed_minor = earning.accrued_minor - earning.reversed_minor
-    if earning.matures_at >= boundary:
+    if earning.matures_at >= boundary or earning.is_held:
         return None
     if earning.payout_mode is PayoutMode.PER_BOOKING:
         # Listed once it is paid. All of it reversed: only where the reseller still holds money for it.
@@ -147,6 +161,8 @@ def _clawback(earning: Earning, before: Sequence[StatementLine]) -> StatementLin
     carried_minor -= sum(line.transferred_minor for line in later)
     returned_minor = carried_minor - earning.settled_minor if earning.is_paid else 0
     amount_minor = kept_minor - (earning.accrued_minor - earning.reversed_minor)
+    if earning.is_held:  # the way back takes the transfer first, the commission last: no credit without its debit
+        returned_minor = min(returned_minor, amount_minor)
     if amount_minor == 0 and returned_minor == 0:
         return None
     return first.model_copy(

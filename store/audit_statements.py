@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.audit_finding import Finding, Moment, findings_of
 from store.balances_sql import BALANCES
+from store.claims_sql import HELD
 
 UNPAID_SECONDS = 86_400
 """A statement may stay open so long before it is reported: its transfer is retried meanwhile."""
@@ -18,21 +19,57 @@ _S = "'statement ' || " + _ID.format("s")
 
 _LEFT_OUT = text("""
 WITH stated AS (
-    SELECT commission_id, sum(CASE sequence WHEN 0 THEN amount_minor ELSE -amount_minor END) AS net_minor
-    FROM settlement_lines
-    WHERE commission_id IN (SELECT id FROM commissions WHERE reversed_minor > 0) GROUP BY commission_id
+    SELECT commission_id, sum(CASE sequence WHEN 0 THEN amount_minor ELSE -amount_minor END) AS net_minor,
+        sum(CASE sequence WHEN 0 THEN transferred_minor ELSE -transferred_minor END) AS transferred_minor
+    FROM settlement_lines GROUP BY commission_id
+), compared AS (
+    SELECT c.id, c.chain_uid, c.accrued_minor, c.reversed_minor, c.settled_minor, stated.net_minor,
+        stated.transferred_minor, c.accrued_minor - c.reversed_minor AS owed_minor,
+        'chain ' || c.chain_uid || ', reseller ' || c.reseller_id AS place,
+        c.payout_mode = 'per_booking' AS is_own, t.reversed_minor AS taken_minor
+    FROM commissions AS c JOIN stated ON stated.commission_id = c.id LEFT JOIN transfers AS t ON t.key = c.transfer_key
 )
-SELECT 'chain ' || c.chain_uid || ', reseller ' || c.reseller_id AS place,
-    'statements over ' || (c.accrued_minor - c.reversed_minor) AS expected, stated.net_minor AS found
-FROM commissions AS c JOIN stated ON stated.commission_id = c.id
-WHERE c.reversed_minor > 0 AND stated.net_minor <> c.accrued_minor - c.reversed_minor AND (
-    stated.net_minor < c.accrued_minor - c.reversed_minor OR EXISTS (
+SELECT place, 'statements over ' || owed_minor AS expected, net_minor AS found
+FROM compared
+WHERE net_minor <> owed_minor AND (
+    net_minor < owed_minor OR net_minor > accrued_minor OR reversed_minor = 0 OR EXISTS (
         SELECT 1 FROM ledger_entries AS e, settlement_periods AS p
-        WHERE e.chain_uid = c.chain_uid AND e.kind = 'commission_reversed'
+        WHERE e.chain_uid = compared.chain_uid AND e.kind = 'commission_reversed'
         GROUP BY p.claimed_at HAVING max(e.posted_at) < p.claimed_at - make_interval(secs => :late_seconds)))
+UNION ALL
+SELECT place, 'statements with ' || settled_minor || ' transferred', transferred_minor
+FROM compared WHERE is_own AND taken_minor = 0 AND transferred_minor <> settled_minor
 ORDER BY 1
 """)
-"""Reversed after it was stated: on a statement as a clawback, or due for the next one, never skipped by a closing."""
+"""Statements say of each commission what is owed of it and what its own transfer carries, but for what was reversed or
+taken back after the last closing: that is due for the next one as a clawback, never skipped by it.
+"""
+
+_SKIPPED = text(f"""
+WITH waiting AS (
+    SELECT c.id, c.chain_uid, c.reseller_id, c.matures_at, c.accrued_minor - c.reversed_minor AS owed_minor,
+        CAST(NULL AS timestamptz) AS finished_at
+    FROM commissions AS c
+    WHERE c.status = 'matured' AND c.transfer_key IS NULL AND c.payout_mode <> 'per_booking'
+    UNION ALL
+    SELECT c.id, c.chain_uid, c.reseller_id, c.matures_at, c.accrued_minor - c.reversed_minor, t.finished_at
+    FROM commissions AS c JOIN transfers AS t ON t.key = c.transfer_key AND t.status = 'succeeded'
+    WHERE c.payout_mode = 'per_booking' AND c.status IN ('settled', 'reversed') AND NOT c.is_listed
+      AND (c.reversed_minor < c.accrued_minor OR c.settled_minor > 0)
+)
+SELECT 'chain ' || w.chain_uid || ', reseller ' || w.reseller_id AS place,
+    'on the statement of ' || p.period || ' or before' AS expected, w.owed_minor || ' on none' AS found
+FROM waiting AS w JOIN chains AS h ON h.chain_uid = w.chain_uid
+CROSS JOIN LATERAL (
+    SELECT min(period) AS period FROM settlement_periods
+    WHERE lists_all AND boundary > w.matures_at
+      AND claimed_at > greatest(h.updated_at, w.finished_at) + make_interval(secs => :late_seconds)
+) AS p
+WHERE p.period IS NOT NULL AND h.stage IN ('closed', 'parked') AND NOT ({HELD.format("h")})
+  AND NOT EXISTS (SELECT 1 FROM settlement_lines AS l WHERE l.commission_id = w.id AND l.sequence = 0)
+ORDER BY 1
+""")  # noqa: S608 - constants
+"""Due for a closing that did not take it. A chain that was not touched since then had matured, and was not held."""
 
 _TRANSFERRED = text(f"""
 SELECT {_S} || ' (' || s.status || ')' AS place,
@@ -161,10 +198,10 @@ ORDER BY 1
 """)
 
 _BROUGHT = text(f"""
-SELECT {_S} AS place, 'brought into a later statement of the same account' AS expected,
+SELECT {_S} AS place, 'brought into a statement of the same account made later' AS expected,
     {_ID.format("n")} AS found
 FROM settlements AS s JOIN settlements AS n ON n.id = s.brought_into
-WHERE n.reseller_id <> s.reseller_id OR n.currency <> s.currency OR (n.period, n.sequence) <= (s.period, s.sequence)
+WHERE n.reseller_id <> s.reseller_id OR n.currency <> s.currency OR n.id <= s.id
 ORDER BY 1
 """)  # noqa: S608 - a constant
 
@@ -243,16 +280,27 @@ ORDER BY 1
 
 
 async def i6_clawed_back(connection: AsyncConnection, moment: Moment) -> list[Finding]:
-    """What was reversed after a statement showed it is on a later one, or due for the next, and never more of it."""
-    return await findings_of(
-        connection,
-        _LEFT_OUT,
-        moment,
-        invariant="I6",
-        what="a reversed commission is not what its statements say",
-        what_to_do="Compare its lines with the ledger; correct the account by an adjustment",
-        late_seconds=LATE_SECONDS,
+    """Statements say of each commission what was owed of it: what was reversed since is on a later one, or due for the
+    next. Every commission that was due for a closing is on a statement.
+    """
+    checks = (
+        (
+            _LEFT_OUT,
+            "a commission is not what its statements say",
+            "Compare its lines with the ledger; correct the account by an adjustment",
+        ),
+        (
+            _SKIPPED,
+            "a closing left a commission out that was due",
+            "Close the month again with `billing settle --supplement`; find out why",
+        ),
     )
+    findings = []
+    for statement, what, what_to_do in checks:
+        findings += await findings_of(
+            connection, statement, moment, invariant="I6", what=what, what_to_do=what_to_do, late_seconds=LATE_SECONDS
+        )
+    return findings
 
 
 async def i7_settlements(connection: AsyncConnection, moment: Moment) -> list[Finding]:

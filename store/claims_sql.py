@@ -7,28 +7,50 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-_PENDING = """
-    SELECT l.commission_id
-    FROM (SELECT DISTINCT reseller_id, currency FROM settlements WHERE brought_into IS NULL AND status <> 'paid') AS a
-    JOIN commissions AS c ON c.reseller_id = a.reseller_id AND c.currency = a.currency
-        AND c.status = 'matured' AND c.transfer_key IS NULL
-    JOIN settlement_lines AS l ON l.commission_id = c.id AND l.sequence = 0
-    UNION ALL SELECT -n FROM generate_series(1, 1000) AS n
+HELD = """
+    {0}.stage IN ('parked', 'undoing') AND ({0}.stage = 'undoing' OR {0}.reason NOT IN
+        ('reseller_not_ready', 'transfer_refused', 'balance_insufficient', 'currency_mismatch'))
 """
-"""Matured, and on a statement that was not paid yet: of accounts with such a statement, so that no history is read.
+"""Condition on a chain (a name for `str.format`): it is being undone or waits for a person to decide about its booking.
 
-The ids that nobody has keep the planner from taking it for empty, and so from looking it up once for each commission.
+A chain that only waits to pay one reseller himself holds nobody else's money back.
 """
 
-_MONTHLY = """
+_HELD = f"""
+    SELECT c.id FROM chains JOIN commissions AS c ON c.chain_uid = chains.chain_uid WHERE {HELD.format("chains")}
+"""  # noqa: S608 - constants
+"""What may still be taken back, or is: a disputed booking, or one between the first of its compensations and the last.
+
+Not closed before the chain goes on: then it is due, or reversed, for the next closing.
+"""
+
+_WAITING = """
     SELECT c.id, c.reseller_id, c.currency, c.level, c.accrued_minor - c.reversed_minor AS amount_minor,
         CAST(0 AS bigint) AS transferred_minor
     FROM commissions AS c
-    WHERE c.status = 'matured' AND c.transfer_key IS NULL AND c.matures_at < :boundary
-      AND c.payout_mode IN ('monthly', 'on_hold')
-      AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.commission_id = c.id)
+    WHERE c.status = 'matured' AND c.transfer_key IS NULL AND c.payout_mode IN ('monthly', 'on_hold')
+      AND c.id NOT IN (SELECT id FROM held)
 """
-"""Matured and on no statement yet."""
+"""NOT IN: looked up in a hash table, however few the planner expects; as a join it could read them all each time."""
+
+_CLOSED_BEFORE = """(
+    SELECT coalesce(max(boundary), '-infinity') FROM settlement_periods WHERE (period, sequence) <> (:period, :sequence)
+)"""
+"""Nothing that matures from here on stands on a statement: every closing took only what matured before its boundary,
+and a matured commission keeps its moment. So the month's own commissions need not be looked up.
+"""
+
+_MONTHLY = f"{_WAITING} AND c.matures_at >= {_CLOSED_BEFORE} AND c.matures_at < :boundary"
+
+_LATE = f"""
+    {_WAITING} AND c.matures_at < {_CLOSED_BEFORE} AND c.matures_at < :boundary
+      AND (SELECT l.sequence FROM settlement_lines AS l WHERE l.commission_id = c.id AND l.sequence = 0) IS NULL
+"""  # noqa: S608 - constants
+"""Seen too late for an earlier closing. All others from before that are still matured are on statements not paid yet.
+
+A subquery that the planner must look up one by one, in the key's index: as a join it would read all lines ever made in
+the many months in which almost nothing is late or unpaid.
+"""
 
 _OWN = """
     SELECT c.id, c.reseller_id, c.currency, c.level, c.accrued_minor - c.reversed_minor AS amount_minor,
@@ -36,12 +58,13 @@ _OWN = """
     FROM commissions AS c JOIN transfers AS t ON t.key = c.transfer_key AND t.status = 'succeeded'
     WHERE c.payout_mode = 'per_booking' AND c.status IN ('settled', 'reversed') AND NOT c.is_listed
       AND c.matures_at < :boundary AND (c.reversed_minor < c.accrued_minor OR c.settled_minor > 0)
+      AND NOT EXISTS (SELECT 1 FROM held WHERE held.id = c.id)
 """
 """Paid by a transfer of the booking's own. All of it reversed: only where the reseller still holds money for it."""
 
 _UNDONE = """
     SELECT c.id, c.reseller_id, c.currency, s.vat_rate_bps, s.vat_reason, later.sequence + 1 AS sequence,
-        greatest(0, moved.amount_minor) AS amount_minor, greatest(0, moved.returned_minor) AS transferred_minor
+        greatest(0, moved.amount_minor) AS amount_minor, greatest(0, credit.returned_minor) AS transferred_minor
     FROM commissions AS c
     JOIN settlement_lines AS first ON first.commission_id = c.id AND first.sequence = 0
     JOIN settlements AS s ON s.id = first.settlement_id
@@ -59,9 +82,17 @@ _UNDONE = """
                     - later.transferred_minor - c.settled_minor
                 ELSE 0 END AS returned_minor
     ) AS moved
-    WHERE c.reversed_minor > 0 AND (moved.amount_minor > 0 OR moved.returned_minor > 0)
+    LEFT JOIN held ON held.id = c.id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN held.id IS NULL THEN moved.returned_minor
+            ELSE least(moved.returned_minor, greatest(0, moved.amount_minor)) END AS returned_minor
+    ) AS credit
+    WHERE c.reversed_minor > 0 AND (moved.amount_minor > 0 OR credit.returned_minor > 0)
 """
-"""What was reversed, or taken back of its transfer, since a commission's last line; VAT as on its earned line."""
+"""What was reversed, or taken back of its transfer, since a commission's last line; VAT as on its earned line.
+
+Of a held one never more is credited than is clawed back: the way back takes the transfer first, the commission last.
+"""
 
 _SUMS = """
     SELECT reseller_id, currency, CAST(sum(amount_minor) AS bigint) AS earned_minor,
@@ -71,12 +102,14 @@ _SUMS = """
 """
 
 _LEFT = """
-    SELECT s.id, s.reseller_id, s.currency, s.negative_since, s.carried_debt_minor AS debt_minor,
+    SELECT s.id, s.reseller_id, s.currency, s.negative_since, s.needs_approval, s.asked_by,
+        s.carried_debt_minor AS debt_minor,
         CASE WHEN s.carried_by IS NULL THEN s.carried_credit_minor ELSE s.payable_minor END AS credit_minor
     FROM settlements AS s
     WHERE s.brought_into IS NULL AND s.status IN ('carried_over', 'parked')
-      AND (s.status = 'carried_over' OR s.payable_minor = 0) AND (s.period, s.sequence) < (:period, :sequence)
+      AND (s.status = 'carried_over' OR s.payable_minor = 0)
 """
+"""All that is left of an account, whichever months are closed in whichever order: he is not paid while he owes."""
 
 _TAX_STATUS = """
     SELECT DISTINCT ON (reseller_id) *
@@ -114,11 +147,13 @@ _ACCOUNTS = """
         coalesce(u.returned_minor, 0) AS returned_minor, coalesce(j.credit_minor, 0) AS adjustment_credit_minor,
         coalesce(j.debit_minor, 0) AS adjustment_debit_minor, coalesce(v.credit_minor, 0) AS vat_credit_minor,
         coalesce(v.debit_minor, 0) AS vat_debit_minor,
-        coalesce(sums.line_count, 0) + coalesce(u.line_count, 0) AS line_count, coalesce(j.asked_by, '{}') AS asked_by
+        coalesce(sums.line_count, 0) + coalesce(u.line_count, 0) AS line_count,
+        coalesce(j.asked_by, '{}') || coalesce(before.asked_by, '{}') AS asked_by,
+        j.asked_by IS NOT NULL OR coalesce(o.needs_approval, false) AS was_asked
     FROM (
         SELECT reseller_id, currency FROM sums UNION SELECT reseller_id, currency FROM undone
         UNION SELECT reseller_id, currency FROM wanted
-        UNION SELECT reseller_id, currency FROM remainders WHERE credit_minor + debt_minor > 0
+        UNION SELECT reseller_id, currency FROM remainders WHERE credit_minor + debt_minor > 0 AND :sequence = 1
     ) AS a
     JOIN tax ON tax.reseller_id = a.reseller_id
     LEFT JOIN sums ON sums.reseller_id = a.reseller_id AND sums.currency = a.currency
@@ -136,9 +171,14 @@ _ACCOUNTS = """
     ) AS j ON j.reseller_id = a.reseller_id AND j.currency = a.currency
     LEFT JOIN (
         SELECT reseller_id, currency, CAST(sum(credit_minor - debt_minor) AS bigint) AS opening,
-            min(negative_since) AS negative_since
+            min(negative_since) AS negative_since, bool_or(needs_approval) AS needs_approval
         FROM remainders GROUP BY reseller_id, currency
     ) AS o ON o.reseller_id = a.reseller_id AND o.currency = a.currency
+    LEFT JOIN (
+        SELECT reseller_id, currency, array_agg(DISTINCT who) AS asked_by
+        FROM remainders, jsonb_array_elements_text(remainders.asked_by) AS who
+        WHERE needs_approval GROUP BY reseller_id, currency
+    ) AS before ON before.reseller_id = a.reseller_id AND before.currency = a.currency
     LEFT JOIN (
         SELECT reseller_id, currency,
             CAST(coalesce(sum(vat_minor) FILTER (WHERE NOT is_debit), 0) AS bigint) AS credit_minor,
@@ -180,8 +220,8 @@ _INSERT = """
         adjustment_debit_minor, vat_credit_minor, vat_debit_minor, CASE WHEN carry_reason IS NULL THEN due ELSE 0 END,
         CASE WHEN carry_reason IS NULL THEN 0 ELSE greatest(0, due) END, greatest(0, -due), minimum_payout_minor,
         line_count, carry_reason, since, vat_rate_bps, vat_reason, party,
-        carry_reason IS NULL AND (asked_by <> '{}'
-            OR coalesce(due >= CAST(CAST(:approval AS jsonb) ->> currency AS bigint), false)),
+        was_asked OR (carry_reason IS NULL
+            AND coalesce(due >= CAST(CAST(:approval AS jsonb) ->> currency AS bigint), false)),
         to_jsonb(ARRAY(SELECT DISTINCT unnest(array_append(asked_by, :requested_by)) ORDER BY 1)), :boundary, status,
         CASE status WHEN 'parked' THEN 'negative_balance' END, CASE WHEN status <> 'open' THEN now() END
     FROM made
@@ -189,9 +229,10 @@ _INSERT = """
 
 CLAIM = text(
     f"""
-WITH own AS MATERIALIZED ({_OWN}),
-pending AS MATERIALIZED ({_PENDING}),
-due AS NOT MATERIALIZED ({_MONTHLY} UNION ALL SELECT * FROM own),
+WITH held AS MATERIALIZED ({_HELD}),
+own AS MATERIALIZED ({_OWN}),
+late AS MATERIALIZED ({_LATE}),
+due AS NOT MATERIALIZED ({_MONTHLY} UNION ALL SELECT * FROM late UNION ALL SELECT * FROM own),
 undone AS MATERIALIZED ({_UNDONE}),
 wanted AS MATERIALIZED (
     SELECT id, reseller_id, currency, amount_minor, direction, requested_by FROM adjustments

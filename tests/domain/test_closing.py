@@ -97,6 +97,7 @@ def test_what_matured_is_earned_net_of_reversals_with_overrides_and_vat() -> Non
         earning(1, matures_at=BOUNDARY),
         earning(1, status=CommissionStatus.ACCRUED),
         earning(1, 1_000, 1_000, status=CommissionStatus.REVERSED),
+        earning(1, is_held=True),
         earning(1, payout_mode=PayoutMode.PER_BOOKING),
         earning(1, 100, 100, payout_mode=PayoutMode.PER_BOOKING, status=CommissionStatus.REVERSED, is_paid=True),
     ],
@@ -266,3 +267,20 @@ def test_a_rate_that_comes_to_nothing_has_no_tax_row() -> None:
 
 def test_months_between() -> None:
     assert [months_between("2025-11", last) for last in ("2025-11", "2026-01", "2025-10")] == [0, 2, -1]
+
+
+def test_a_supplement_alone_and_approvals_that_go_on() -> None:
+    given_: dict[str, Any] = {
+        "period": "2026-03",
+        "boundary": BOUNDARY,
+        "terms": STANDARD,
+        "stated": {},
+        "adjustments": (),
+        "negative_months": 3,
+    }
+    left = [Left(period="2026-04", credit_minor=500, needs_approval=True), Left(period="2026-05", debt_minor=200)]
+    assert close(**given_, earnings=(), left=left, is_supplement=True) is None
+    closing = close(**given_, earnings=(earning(1, 100),), left=left, is_supplement=True)
+    assert closing is not None
+    assert (closing.figures.opening_credit_minor, closing.needs_approval) == (300, True)
+    assert not made(earning(1)).needs_approval

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 
 from domain import ids, ledger
+from domain.chain import ChainOutcome, ChainStage
 from domain.effects import AdjustmentDirection, AdjustmentKind, EffectStatus, SettlementStatus
 from domain.model import CommissionStatus, Level, ParkReason, PayoutMode
 from domain.pricing import BERLIN, period_bounds
@@ -23,6 +24,9 @@ MODES = (PayoutMode.MONTHLY, PayoutMode.PER_BOOKING, PayoutMode.ON_HOLD, PayoutM
 MONTHS = tuple(f"2026-{month:02}" for month in range(1, 13))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
+WHOLE = -1
+"""In the place of an event's number: all of it."""
+
 Event = tuple[str, int, int, int]
 
 
@@ -33,14 +37,15 @@ class Life:
         self.store = store
         self.closed: list[tuple[str, int]] = []
         self._count = 0
+        self._leaving: list[str] = []
 
     async def begin(self) -> None:
         async with self.store.begin() as tx:
             for reseller_id in RESELLERS:
                 await tx.connection.execute(
                     text(
-                        "INSERT INTO resellers (id, name, email, payout_mode, country)"
-                        " VALUES (:id, :id, 'r@example.com', 'monthly', 'DE')"
+                        "INSERT INTO resellers (id, name, email, payout_mode, country, stripe_account_id)"
+                        " VALUES (:id, :id, 'r@example.com', 'monthly', 'DE', 'acct_' || :id)"
                     ),
                     {"id": reseller_id},
                 )
@@ -51,6 +56,16 @@ class Life:
         self._count += 1
         async with self.store.begin() as tx:
             await getattr(self, f"_{kind}")(tx, a, b, c)
+
+    async def goes_on(self) -> None:
+        """Nothing is held any more: what was on its way back is undone, what waited for a decision goes on."""
+        async with self.store.begin() as tx:
+            while self._leaving:
+                await self._undo(tx, 0, 0, 1)
+            for uid in {row.chain_uid for row in await _commissions(tx)}:
+                chain = await tx.chains.get(uid)
+                if chain is not None and chain.stage is ChainStage.PARKED:
+                    await tx.chains.update(uid, stage=ChainStage.PAYOUT)
 
     # --- bookings ---
 
@@ -100,23 +115,55 @@ class Life:
         row = rows[-1 - a % min(3, len(rows))]  # the youngest, so that some are reversed again and again
         if c % 3:
             await self._take_back(tx, row, b)
-        before = ledger.Posting(
+        await self._reverse_row(tx, row, 1 + b % row.owed_minor if c % 8 else row.owed_minor)
+
+    async def _reverse_row(self, tx: Tx, row: CommissionRow, amount_minor: int) -> None:
+        if not amount_minor:
+            return
+        posting = ledger.Posting(
             debit_account=ledger.reseller(row.reseller_id),
             credit_account=ledger.COMMISSION_EXPENSE,
-            amount_minor=1 + b % row.owed_minor if c % 8 else row.owed_minor,
+            amount_minor=amount_minor,
         )
-        await tx.money.set_reversed(row.id, row.reversed_minor + before.amount_minor)
+        await tx.money.set_reversed(row.id, row.reversed_minor + amount_minor)
         await tx.ledger.post(
             ledger.Entry(
-                key=f"commission_reversed:{row.chain_uid}:{self._count}",
+                key=f"commission_reversed:{row.chain_uid}:{row.id}:{self._count}",
                 kind=ledger.EntryKind.COMMISSION_REVERSED,
                 chain_uid=row.chain_uid,
                 currency=row.currency,
-                postings=(before,),
+                postings=(posting,),
                 effective_at=NOW,
                 reverses_key=f"accrued:{row.chain_uid}",
             )
         )
+
+    async def _undo(self, tx: Tx, a: int, b: int, c: int) -> None:
+        """The way back, which may stop for days in between: transfers first, or the rest of a chain that stopped."""
+        if self._leaving and c % 2:
+            uid = self._leaving.pop(a % len(self._leaving))
+            for row in await tx.money.commissions(uid):
+                await self._take_back(tx, row, WHOLE)
+                await self._reverse_row(tx, row, row.owed_minor)
+            await tx.chains.update(uid, stage=ChainStage.CLOSED, outcome=ChainOutcome.ROLLED_BACK)
+            return
+        uids = sorted({row.chain_uid for row in await _commissions(tx) if row.owed_minor} - set(self._leaving))
+        if uids:
+            uid = uids[a % len(uids)]
+            self._leaving.append(uid)
+            for row in (await tx.money.commissions(uid))[: 1 + b % 2]:
+                await self._take_back(tx, row, WHOLE if b % 3 else b)
+            stopped = {"stage": ChainStage.PARKED, "reason": ParkReason.REVERSAL_REFUSED}
+            await tx.chains.update(uid, **(stopped if b % 2 else {"stage": ChainStage.UNDOING}))
+
+    async def _park(self, tx: Tx, a: int, b: int, c: int) -> None:
+        """A chain waits for a decision about its booking, waits to pay a reseller, or goes on."""
+        uids = sorted({row.chain_uid for row in await _commissions(tx)} - set(self._leaving))
+        reasons = (ParkReason.DISPUTED, ParkReason.OUTCOME_UNKNOWN, ParkReason.RESELLER_NOT_READY)
+        if uids and b % 4 < 3:
+            await tx.chains.update(uids[a % len(uids)], stage=ChainStage.PARKED, reason=reasons[b % 4])
+        elif uids:
+            await tx.chains.update(uids[a % len(uids)], stage=ChainStage.PAYOUT)
 
     async def _take_back(self, tx: Tx, row: CommissionRow, b: int) -> None:
         """A part of the booking's own transfer, as the chain does before it reverses the commission."""
@@ -125,7 +172,7 @@ class Life:
         if transfer is None or not left_minor:
             return
         sequence = len(await tx.money.reversals(transfer.key)) + 1
-        amount_minor = 1 + b % left_minor
+        amount_minor = left_minor if b == WHOLE else 1 + b % left_minor
         key = ids.reversal_key(transfer.key, sequence)
         await tx.money.begin_reversal(
             key=key,
@@ -151,7 +198,7 @@ class Life:
             currency=CURRENCIES[b % 3],
             amount_minor=1 + b % 3_000,
             direction=AdjustmentDirection.CREDIT if a % 2 else AdjustmentDirection.DEBIT,
-            kind=AdjustmentKind.WRITE_OFF if b % 4 == 0 else AdjustmentKind.CORRECTION,
+            kind=AdjustmentKind.CORRECTION,
             why="because",
             requested_by="ops-anna",
         )
@@ -190,7 +237,9 @@ class Life:
             return
         if row.needs_approval and row.approved_by is None:
             await tx.settlements.approve(row.id, "ops-carl")
-        begun = await tx.settlements.begin(row.id, key=f"settlement:{row.id}", destination_account_id="acct_x")
+        begun = await tx.settlements.begin(
+            row.id, key=f"settlement:{row.id}", destination_account_id=f"acct_{row.reseller_id}"
+        )
         if b % 5 == 0:
             await tx.money.finish_transfer(begun.key, status=EffectStatus.REFUSED, refusal_code="no")
             await tx.settlements.finish(row.id, status=SettlementStatus.PARKED, reason=ParkReason.TRANSFER_REFUSED)

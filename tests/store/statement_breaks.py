@@ -24,6 +24,45 @@ BREAKS: dict[str, tuple[str, str, list[str]]] = {
             f" WHERE sequence = 1 AND commission_id = {_COMMISSION.format('month')}",
         ],
     ),
+    "two lines of one statement that are wrong and cancel out": (
+        "I6",
+        "chain two, reseller r-leaf",
+        [
+            "UPDATE settlement_lines SET amount_minor = amount_minor - 500"
+            f" WHERE commission_id = {_COMMISSION.format('two')}",
+            "UPDATE settlement_lines SET amount_minor = amount_minor + 500"
+            f" WHERE sequence = 0 AND commission_id = {_COMMISSION.format('own')}",
+        ],
+    ),
+    "an own transfer that its line does not show": (
+        "I6",
+        "chain own, reseller r-leaf",
+        [
+            "UPDATE settlement_lines SET transferred_minor = transferred_minor - 1"
+            f" WHERE commission_id = {_COMMISSION.format('own')}",
+        ],
+    ),
+    "a matured commission that a closing skipped": (
+        "I6",
+        "chain april, reseller r-root",
+        [
+            "UPDATE commissions SET transfer_key = NULL, settled_minor = 0, status = 'matured'"
+            " WHERE chain_uid = 'april' AND reseller_id = 'r-root'",
+            "DELETE FROM settlement_lines WHERE commission_id ="
+            " (SELECT id FROM commissions WHERE chain_uid = 'april' AND reseller_id = 'r-root')",
+            "UPDATE chains SET updated_at = updated_at - interval '1 hour'",
+        ],
+    ),
+    "an own transfer that a closing skipped": (
+        "I6",
+        "chain own, reseller r-leaf",
+        [
+            f"UPDATE commissions SET is_listed = false WHERE id = {_COMMISSION.format('own')}",
+            f"DELETE FROM settlement_lines WHERE commission_id = {_COMMISSION.format('own')}",
+            "UPDATE chains SET updated_at = updated_at - interval '1 hour'",
+            "UPDATE transfers SET finished_at = finished_at - interval '1 hour'",
+        ],
+    ),
     "figures that are not the lines": (
         "I7",
         "statement S-2026-03-r-leaf-EUR-1",

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from domain.chain import ChainOutcome, ChainStage
-from domain.effects import AdjustmentDirection, AdjustmentKind
-from domain.model import PayoutMode
+from domain.effects import AdjustmentDirection
+from domain.model import ParkReason, PayoutMode
 from store import Store
 from store.audit import audit
 from tests.store import seed
@@ -33,7 +33,7 @@ async def two_months(store: Store) -> None:
     await paid(store, (await claim(store))["r-leaf"])
     await seed.refund(store, "month", 5_950)
     await adjusted(store, "A-1", "r-leaf", 5_000, AdjustmentDirection.CREDIT)
-    await adjusted(store, "A-2", "r-mid", 100, AdjustmentDirection.DEBIT, AdjustmentKind.WRITE_OFF)
+    await adjusted(store, "A-2", "r-mid", 100, AdjustmentDirection.DEBIT)
     await matured(store, "april", matures_at=APRIL_DAY)
     await _minimum(store, 0)
     april = await claim(store, "2026-04")
@@ -64,6 +64,23 @@ async def test_two_sound_months_have_no_findings(store: Store) -> None:
     findings = [one for one in await audit(store, None, now=LATER) if one.invariant not in ("I2", "I4")]
     assert findings == []
     await explained(store)
+
+
+async def test_what_was_held_at_a_closing_was_not_skipped_by_it(store: Store) -> None:
+    await seed.apply(store)
+    await matured(store, "bk-1")
+    async with store.begin() as tx:
+        await tx.chains.update("bk-1", stage=ChainStage.PARKED, reason=ParkReason.DISPUTED)
+        await tx.connection.execute(text("UPDATE chains SET updated_at = updated_at - interval '1 hour'"))
+    assert await claim(store) == {}
+    skipped = "a closing left a commission out that was due"
+    assert [one for one in await audit(store, None, now=LATER) if one.what == skipped] == []
+    async with store.begin() as tx:
+        await tx.chains.update("bk-1", stage=ChainStage.CLOSED, outcome=ChainOutcome.MATURED)
+    assert [one for one in await audit(store, None, now=LATER) if one.what == skipped] == []
+    async with store.begin() as tx:
+        await tx.connection.execute(text("UPDATE chains SET updated_at = updated_at - interval '1 hour'"))
+    assert len([one for one in await audit(store, None, now=LATER) if one.what == skipped]) == 3
 
 
 @pytest.mark.parametrize("name", BREAKS)

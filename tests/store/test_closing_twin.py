@@ -33,7 +33,7 @@ NEGATIVE_MONTHS = 2
 
 _NUMBERS = itertools.count(1)
 _NUMBER = st.integers(0, 10_000)
-_KINDS = (*["earn", "close"] * 3, *["reverse", "pay"] * 2, "mature", "adjust", "change", "carry")
+_KINDS = (*["earn", "close"] * 3, *["reverse", "pay"] * 2, "mature", "adjust", "change", "carry", "undo", "park")
 _EVENTS = st.lists(
     st.tuples(
         st.sampled_from(_KINDS),
@@ -67,6 +67,9 @@ async def _live(url: str, events: list[Event]) -> None:
             else:
                 await life.happens(event)
             await explained(store)
+        await life.goes_on()
+        await _close(life, "2027-12")
+        await explained(store)
         found = [one for one in await audit(store, None, grace_seconds=-60) if one.invariant in ("I6", "I7", "I8")]
         assert [one for one in found if one.what != "a statement was never paid"] == []
 
@@ -92,7 +95,7 @@ async def _close(life: Life, period: str) -> None:
             closing = expected[row.reseller_id, row.currency]
             statement = await tx.settlements.statement(row.id)
             assert _figures(row) == closing.figures
-            assert row.status is closing.status
+            assert (row.status, row.needs_approval) == (closing.status, closing.needs_approval)
             assert [line.model_copy(update={"rule": {}}) for line in statement.lines] == list(closing.lines)
             assert statement.taxes == closing.taxes
         assert not (await tx.settlements.claim(period, sequence, boundary, **terms)).is_new
@@ -116,8 +119,9 @@ async def _twin(tx: Tx, account: Account, period: str, sequence: int) -> Closing
     found = await tx.connection.execute(
         text(
             "SELECT c.id AS commission_id, c.chain_uid, c.level, c.accrued_minor, c.reversed_minor, c.status,"
-            " c.payout_mode, c.matures_at, c.settled_minor, coalesce(t.status = 'succeeded', false) AS is_paid"
-            " FROM commissions AS c LEFT JOIN transfers AS t ON t.key = c.transfer_key"
+            " c.payout_mode, c.matures_at, c.settled_minor, coalesce(t.status = 'succeeded', false) AS is_paid,"
+            " chains.stage = 'undoing' OR chains.stage = 'parked' AND chains.reason <> 'reseller_not_ready' AS is_held"
+            " FROM commissions AS c JOIN chains USING (chain_uid) LEFT JOIN transfers AS t ON t.key = c.transfer_key"
             " WHERE c.reseller_id = :reseller_id AND c.currency = :currency"
         ),
         {"reseller_id": reseller_id, "currency": currency},
@@ -130,13 +134,14 @@ async def _twin(tx: Tx, account: Account, period: str, sequence: int) -> Closing
         for line in (await tx.settlements.statement(row.id)).lines:
             stated.setdefault(line.commission_id, []).append(line.model_copy(update={"rule": {}}))
         is_left = row.status is SettlementStatus.CARRIED_OVER or not row.payable_minor
-        if row.brought_into is None and is_left and (row.period, row.sequence) < (period, sequence):
+        if row.brought_into is None and is_left:
             left.append(
                 Left(
                     period=row.period,
                     credit_minor=row.left_credit_minor,
                     debt_minor=row.carried_debt_minor,
                     negative_since=row.negative_since,
+                    needs_approval=row.needs_approval,
                 )
             )
     reseller = await tx.catalog.reseller(reseller_id)
@@ -158,6 +163,7 @@ async def _twin(tx: Tx, account: Account, period: str, sequence: int) -> Closing
         ],
         left=left,
         negative_months=NEGATIVE_MONTHS,
+        is_supplement=sequence > 1,
     )
 
 
