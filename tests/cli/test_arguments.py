@@ -44,14 +44,23 @@ def test_help_loads_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_help_answers_at_once() -> None:
-    """0.1 s on an idle machine; the best of three, because other tests run at the same time."""
-    taken = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "cli", "--help"], cwd=ROOT, capture_output=True, check=True, timeout=30)
-        taken.append(time.perf_counter() - begun)
-    assert min(taken) <= 0.4
+def test_help_loads_nothing_heavy() -> None:
+    """That is what makes it quick; how quick, `make bench` measures."""
+    code = (
+        "import contextlib, io, sys\n"
+        "sys.argv = ['billing', '--help']\n"
+        "from cli.main import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as told:\n"
+        "    main()\n"
+        "print('audit' in told.getvalue(), *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=60, text=True
+    )
+    shown, *loaded = answer.stdout.split()
+    assert shown == "True"
+    heavy = {"temporalio", "sqlalchemy", "alembic", "psycopg", "stripe", "fastapi", "uvicorn", "httpx", "pydantic"}
+    assert not heavy & set(loaded)
 
 
 @pytest.mark.parametrize(
