@@ -40,9 +40,9 @@ async def until_ready(desk: Desk, ready: bool, reseller_id: str = RESELLER) -> R
 async def test_a_capability_that_vanishes_parks_the_payment_and_one_that_returns_pays(
     desk: Desk, event_type: str
 ) -> None:
-    month = {"account.updated": 6, "capability.updated": 7}[event_type]
-    period = f"2021-0{month}"
-    await matured(desk, EVENT_TYPE, datetime(2021, month, 9, 12, tzinfo=UTC))
+    month = {"account.updated": 10, "capability.updated": 11}[event_type]
+    period = f"2022-{month}"
+    await matured(desk, EVENT_TYPE, datetime(2022, month, 9, 12, tzinfo=UTC))
     account_id = await desk.account(RESELLER)
     await tell_account(desk, account_id, event_type)
     await until_ready(desk, True)
