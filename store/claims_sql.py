@@ -58,7 +58,7 @@ _OWN = """
     FROM commissions AS c JOIN transfers AS t ON t.key = c.transfer_key AND t.status = 'succeeded'
     WHERE c.payout_mode = 'per_booking' AND c.status IN ('settled', 'reversed') AND NOT c.is_listed
       AND c.matures_at < :boundary AND (c.reversed_minor < c.accrued_minor OR c.settled_minor > 0)
-      AND NOT EXISTS (SELECT 1 FROM held WHERE held.id = c.id)
+      AND c.id NOT IN (SELECT id FROM held)
 """
 """Paid by a transfer of the booking's own. All of it reversed: only where the reseller still holds money for it."""
 
@@ -82,10 +82,9 @@ _UNDONE = """
                     - later.transferred_minor - c.settled_minor
                 ELSE 0 END AS returned_minor
     ) AS moved
-    LEFT JOIN held ON held.id = c.id
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN held.id IS NULL THEN moved.returned_minor
-            ELSE least(moved.returned_minor, greatest(0, moved.amount_minor)) END AS returned_minor
+        SELECT CASE WHEN c.id IN (SELECT id FROM held) THEN least(moved.returned_minor, greatest(0, moved.amount_minor))
+            ELSE moved.returned_minor END AS returned_minor
     ) AS credit
     WHERE c.reversed_minor > 0 AND (moved.amount_minor > 0 OR credit.returned_minor > 0)
 """
