@@ -129,8 +129,7 @@ class OldPipeline:
             begun_at=at,
             finished_at=at,
         )
-        charge, bill = self._entries[f"charged:{uid}:1"], self._entries[f"billed:{uid}"]
-        accrual = self._entries[f"accrued:{uid}"]
+        charge, bill, accrual = (self._entries[key] for key in (f"charged:{uid}:1", f"billed:{uid}", f"accrued:{uid}"))
         first: dict[str, Any] = {"sequence": 1, "effective_at": at}
         self._post(ledger.refunded(charge, amount_minor=gross_minor, **first))
         self._post(
@@ -263,8 +262,8 @@ class OldPipeline:
             uid=uid,
             **given,
         )
-        entry = self._entries[f"transferred:{transfer_key}"]
-        self._post(ledger.transfer_reversed(entry, sequence=1, amount_minor=amount_minor, effective_at=at))
+        paid = self._entries[f"transferred:{transfer_key}"]
+        self._post(ledger.transfer_reversed(paid, sequence=1, amount_minor=amount_minor, effective_at=at))
 
     def _transfer(
         self,
