@@ -31,7 +31,6 @@ from gateways.calcom import CalcomGateway
 from gateways.stripe import StripeGateway
 from settings import Settings, SettingsError, load
 from starter import logs, loops
-from starter.loops import leave_start_up_to_itself
 from starter.temporal import connect
 from store import Store
 from workflows.adjustment import AdjustmentWorkflow
@@ -181,7 +180,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         workers = build_workers(client, settings, store, calendar, payments)
         running = [asyncio.create_task(worker.run()) for worker in workers]
         stopping = asyncio.create_task(stop.wait())
-        leave_start_up_to_itself()
         log.info("worker started", queues=[ids.TASK_QUEUE_CHAIN, ids.TASK_QUEUE_STRIPE])
         await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

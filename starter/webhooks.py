@@ -24,7 +24,6 @@ from temporalio.client import Client
 from settings import Settings
 from starter import intake, logs, metrics, temporal
 from starter.dispatch import Dispatcher
-from starter.loops import leave_start_up_to_itself
 from starter.metrics import Metrics
 from starter.onboarding import Onboarding
 from starter.onboarding_pages import OnboardingPages
@@ -274,7 +273,6 @@ async def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
             )
-            leave_start_up_to_itself()
             log.info("webhooks_listen", host=settings.webhook_host, port=listening.getsockname()[1])
             await uvicorn.Server(config).serve(sockets=[listening])
         finally:
