@@ -128,7 +128,7 @@ class Life:
         await tx.money.set_reversed(row.id, row.reversed_minor + amount_minor)
         await tx.ledger.post(
             ledger.Entry(
-                key=f"commission_reversed:{row.chain_uid}:{row.id}:{self._count}",
+                key=f"commission_reversed:{row.chain_uid}:{row.id}:{row.reversed_minor + amount_minor}",
                 kind=ledger.EntryKind.COMMISSION_REVERSED,
                 chain_uid=row.chain_uid,
                 currency=row.currency,
@@ -181,7 +181,7 @@ class Life:
             sequence=sequence,
             amount_minor=amount_minor,
         )
-        await tx.money.finish_reversal(key, status=EffectStatus.SUCCEEDED, reversal_id=f"trr_{self._count}")
+        await tx.money.finish_reversal(key, status=EffectStatus.SUCCEEDED, reversal_id=f"trr_{key}")
         entry = await tx.ledger.entry(f"transferred:{transfer.key}")
         assert entry is not None
         await tx.ledger.post(
