@@ -115,7 +115,7 @@ class OnboardingWorkflow(OnboardingControl):
         except Stopped:
             await self._end(OnboardingStatus.STOPPED, self._stop_order)
         except asyncio.CancelledError:
-            await self._end(OnboardingStatus.STOPPED, OperatorOrder(who="workflow", why=CANCELLED))
+            await self._end(OnboardingStatus.STOPPED, None, CANCELLED)
             raise
         else:
             await self._end(OnboardingStatus.COMPLETED, None)
@@ -252,7 +252,7 @@ class OnboardingWorkflow(OnboardingControl):
         self._waits_until = None
         self._check_stop()
 
-    async def _end(self, status: OnboardingStatus, order: OperatorOrder | None) -> None:
+    async def _end(self, status: OnboardingStatus, order: OperatorOrder | None, why: str = "") -> None:
         self._reason, self._detail, self._waits_until = None, "", None
         await self._enter(
             status,
@@ -260,6 +260,7 @@ class OnboardingWorkflow(OnboardingControl):
             visibility.REASON.value_unset(),
             action=f"onboarding_{status}",
             order=order,
+            why=why,
         )
 
     def _is_long(self) -> bool:

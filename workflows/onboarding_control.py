@@ -176,14 +176,20 @@ class OnboardingControl:
         *attributes: SearchAttributeUpdate[Any],
         action: str | None = None,
         order: OperatorOrder | None = None,
+        why: str = "",
     ) -> None:
         self._status = status
         workflow.upsert_search_attributes([visibility.STAGE.value_set(status), *attributes])
         self._show()
-        await self._record(action, order=order)
+        await self._record(action, order=order, why=why)
 
-    async def _record(self, action: str | None = None, *, order: OperatorOrder | None = None, detail: str = "") -> None:
-        """Write where it stands to our database until it is written, however long that is away."""
+    async def _record(
+        self, action: str | None = None, *, order: OperatorOrder | None = None, why: str = "", detail: str = ""
+    ) -> None:
+        """Write where it stands to our database until it is written, however long that is away.
+
+        `why`: where nobody ordered it.
+        """
         note = OnboardingNote(
             reseller_id=self._start.reseller_id,
             status=self._status,
@@ -194,7 +200,7 @@ class OnboardingControl:
             waits_until=self._waits_until,
             actor=order.who if order else "workflow",
             action=action,
-            why=order.why if order else "",
+            why=order.why if order else why,
             told=detail,
         )
         options = policies.database_step(self._timeout_seconds, f"Note where it stands: {self._status}")

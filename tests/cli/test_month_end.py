@@ -208,9 +208,11 @@ async def test_what_cannot_be_paid_is_carried_over_by_order(office: Office, peri
         await month.until_status(office.desk, period, "r-month-c", SettlementStatus.CARRIED_OVER)
     page = " ".join((await office("statement", "r-month-c", period)).stdout.split())
     assert "23,80 € are not transferred, by a decision on our side" in page
+    assert "Nothing matured" in (await office.settle(period, "--supplement")).stdout
+    await owed(office, period, 152)
     supplement = await office.settle(period, "--supplement")
     assert supplement.exit_code == 0, supplement.stdout + supplement.stderr
-    assert "23,80 € payable" in supplement.stdout
+    assert "47,60 € payable" in supplement.stdout
 
 
 async def test_a_write_off_gives_up_what_is_open(office: Office, period: str) -> None:
