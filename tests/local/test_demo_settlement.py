@@ -40,6 +40,7 @@ def row(reseller_id: str, net_minor: int = 10_000, **changed: Any) -> Settlement
         "reason": None,
         "detail": None,
         "waiting_since": None,
+        "approved_account_id": None,
         "approved_by": None,
         "approved_at": None,
         "carried_by": None,

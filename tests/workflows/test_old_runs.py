@@ -83,28 +83,28 @@ async def parked_before(
 
 
 async def test_one_that_is_parked_is_paid(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    await matured(desk, 161, datetime(2023, 10, 10, 12, tzinfo=UTC))
-    await claimed(desk, "2023-10")
-    _, row = await parked_before(desk, monkeypatch, "2023-10", "r-five-1")
+    await matured(desk, 161, datetime(2025, 10, 10, 12, tzinfo=UTC))
+    await claimed(desk, "2025-10")
+    _, row = await parked_before(desk, monkeypatch, "2025-10", "r-five-1")
     assert row.reason is ParkReason.RESELLER_NOT_READY
     sent = await transfers(desk)
-    await desk.operator.retry_settlement("2023-10", "r-five-1", "EUR", ORDER)
-    assert await wait_for_workflow(desk, "2023-10", "r-five-1") == gross(2000)
-    assert (await row_of(desk, "2023-10", "r-five-1")).status is SettlementStatus.PAID
+    await desk.operator.retry_settlement("2025-10", "r-five-1", "EUR", ORDER)
+    assert await wait_for_workflow(desk, "2025-10", "r-five-1") == gross(2000)
+    assert (await row_of(desk, "2025-10", "r-five-1")).status is SettlementStatus.PAID
     assert await transfers(desk) == sent + 1
-    assert (await settle(desk, "2023-10")).claims == 0
+    assert (await settle(desk, "2025-10")).claims == 0
 
 
 async def test_one_that_is_carried_over_does_not_say_that_it_transferred(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await matured(desk, 162, datetime(2023, 11, 10, 12, tzinfo=UTC))
-    await claimed(desk, "2023-11")
-    handle, _ = await parked_before(desk, monkeypatch, "2023-11", "r-five-2")
+    await matured(desk, 162, datetime(2025, 11, 10, 12, tzinfo=UTC))
+    await claimed(desk, "2025-11")
+    handle, _ = await parked_before(desk, monkeypatch, "2025-11", "r-five-2")
     sent = await transfers(desk)
-    await desk.operator.carry_over("2023-11", "r-five-2", "EUR", ORDER)
-    assert await wait_for_workflow(desk, "2023-11", "r-five-2") == 0
-    assert (await row_of(desk, "2023-11", "r-five-2")).status is SettlementStatus.CARRIED_OVER
+    await desk.operator.carry_over("2025-11", "r-five-2", "EUR", ORDER)
+    assert await wait_for_workflow(desk, "2025-11", "r-five-2") == 0
+    assert (await row_of(desk, "2025-11", "r-five-2")).status is SettlementStatus.CARRIED_OVER
     steps = (await handle.query(ResellerSettlementWorkflow.state)).steps
     assert steps[-1] == "carried over: nothing to transfer"
     assert not any("transferred" in step for step in steps)
@@ -114,48 +114,48 @@ async def test_one_that_is_carried_over_does_not_say_that_it_transferred(
 async def test_one_that_needs_an_approval_by_now_gets_none_by_itself(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await matured(desk, 163, datetime(2023, 12, 10, 12, tzinfo=UTC))
-    await claimed(desk, "2023-12", approval_from_minor={"EUR": 1_000})
-    _, row = await parked_before(desk, monkeypatch, "2023-12", "r-five-3")
+    await matured(desk, 163, datetime(2025, 12, 10, 12, tzinfo=UTC))
+    await claimed(desk, "2025-12", approval_from_minor={"EUR": 1_000})
+    _, row = await parked_before(desk, monkeypatch, "2025-12", "r-five-3")
     assert row.reason is ParkReason.APPROVAL_REQUIRED
     sent = await transfers(desk)
-    await desk.operator.retry_settlement("2023-12", "r-five-3", "EUR", ORDER)
+    await desk.operator.retry_settlement("2025-12", "r-five-3", "EUR", ORDER)
     await asyncio.sleep(0.5)
     assert await transfers(desk) == sent
-    await desk.operator.approve_settlement("2023-12", "r-five-3", "EUR", SECOND)
-    assert await wait_for_workflow(desk, "2023-12", "r-five-3") == gross(10_000)
-    assert ("ops-bernd", "approved", SECOND.why) in await actions(desk, "settlement:2023-12-r-five-3-EUR")
+    await desk.operator.approve_settlement("2025-12", "r-five-3", "EUR", SECOND)
+    assert await wait_for_workflow(desk, "2025-12", "r-five-3") == gross(10_000)
+    assert ("ops-bernd", "approved", SECOND.why) in await actions(desk, "settlement:2025-12-r-five-3-EUR")
 
 
 async def test_one_that_meets_a_low_balance_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    await matured(desk, 164, datetime(2024, 1, 10, 12, tzinfo=UTC))
-    await claimed(desk, "2024-01")
-    await parked_before(desk, monkeypatch, "2024-01", "r-five-4")
+    await matured(desk, 164, datetime(2025, 1, 10, 12, tzinfo=UTC))
+    await claimed(desk, "2025-01")
+    await parked_before(desk, monkeypatch, "2025-01", "r-five-4")
     async with balance_of(desk, 1_000):
-        await desk.operator.retry_settlement("2024-01", "r-five-4", "EUR", ORDER)
+        await desk.operator.retry_settlement("2025-01", "r-five-4", "EUR", ORDER)
 
         async def low() -> bool:
-            return (await row_of(desk, "2024-01", "r-five-4")).reason is ParkReason.BALANCE_INSUFFICIENT
+            return (await row_of(desk, "2025-01", "r-five-4")).reason is ParkReason.BALANCE_INSUFFICIENT
 
         for _ in range(100):
             if await low():
                 break
             await asyncio.sleep(0.05)
         assert await low()
-    await desk.operator.retry_settlement("2024-01", "r-five-4", "EUR", ORDER)
-    assert await wait_for_workflow(desk, "2024-01", "r-five-4") == gross(2000)
+    await desk.operator.retry_settlement("2025-01", "r-five-4", "EUR", ORDER)
+    assert await wait_for_workflow(desk, "2025-01", "r-five-4") == gross(2000)
 
 
 async def test_one_that_waits_without_hearing_goes_on_as_it_began(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begun after approvals came, before news during a try counted."""
-    await matured(desk, 165, datetime(2024, 2, 10, 12, tzinfo=UTC))
+    await matured(desk, 165, datetime(2025, 2, 10, 12, tzinfo=UTC))
     operator = operator_with(desk, settlement_balance_retry_seconds=0.3, settlement_balance_patience_seconds=600.0)
     with monkeypatch.context() as patch:
         patch.setattr("temporalio.workflow.patched", before("news-during-a-try"))
         async with balance_of(desk, 1_000):
-            assert (await settle(desk, "2024-02", operator=operator)).waiting == 1
+            assert (await settle(desk, "2025-02", operator=operator)).waiting == 1
             await asyncio.sleep(1)
-    assert await wait_for_workflow(desk, "2024-02", "r-five-5") == gross(2000)
+    assert await wait_for_workflow(desk, "2025-02", "r-five-5") == gross(2000)
 
 
 @pytest.mark.parametrize("by_children", [True, False])
@@ -163,7 +163,7 @@ async def test_a_schedule_that_says_no_terms_asks_for_approval_as_the_worker_is_
     desk: Desk, monkeypatch: pytest.MonkeyPatch, by_children: bool
 ) -> None:
     """The input of a Schedule from then: without terms nobody would have been asked."""
-    period = "2024-03" if by_children else "2024-04"
+    period = "2025-03" if by_children else "2025-04"
     at = datetime.fromisoformat(f"{period}-10T12:00:00+00:00")
     await asyncio.gather(*(matured(desk, event_type_id, at) for event_type_id in (161, 163)))
     unknown = ("settlement-by-pages", "statement-of-its-own", "news-during-a-try") if by_children else ()

@@ -321,7 +321,7 @@ async def test_a_supplement_takes_what_came_later_and_never_rewrites(desk: Desk)
 
 async def test_two_runs_of_one_month_at_once_pay_once_again_and_again(desk: Desk) -> None:
     """Not even one workflow id keeps them apart here: only the claim, the statement and the transfer's key do."""
-    months = [f"{year}-{month:02}" for year in (2023, 2024) for month in range(1, 13)]
+    months = [f"2024-{month:02}" for month in range(1, 13)]
     await asyncio.gather(
         *(
             matured(desk, event_type_id, datetime.strptime(f"{one}-15 12", "%Y-%m-%d %H").replace(tzinfo=UTC))
