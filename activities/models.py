@@ -285,7 +285,7 @@ class Answer(Frozen):
     told: str = ""
 
 
-class AdjustmentInput(Frozen):
+class AdjustmentTerms(Frozen):
     """An amount that somebody wants to add to, or take from, what a reseller is owed."""
 
     adjustment_id: Id
@@ -294,6 +294,11 @@ class AdjustmentInput(Frozen):
     amount_minor: Annotated[int, Field(gt=0)]
     direction: AdjustmentDirection
     kind: AdjustmentKind = AdjustmentKind.CORRECTION
+
+
+class AdjustmentInput(AdjustmentTerms):
+    """An adjustment to record, with who wants it and why."""
+
     who: str
     why: str
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -145,21 +145,21 @@ class SettlementActivities:
     @activity.defn
     async def approve(self, order: SettlementOrder) -> Answer:
         """A second person lets a payment go. Refused for everybody who asked for it; twice by one person is once."""
-        try:
-            async with self._store.begin() as tx:
-                await tx.settlements.approve((await _row(tx, order)).id, order.who)
-                await _log(tx, order, "approved")
-        except NotAllowed as refusal:
-            return Answer(done=False, told=str(refusal))
-        return Answer(done=True)
+        return await self._decide(order, lambda tx, row: tx.settlements.approve(row.id, order.who), "approved")
 
     @activity.defn
     async def carry_over(self, order: SettlementOrder) -> Answer:
         """A person leaves the amount for the next month. Refused while its transfer is under way, or done."""
+        return await self._decide(order, lambda tx, row: tx.settlements.carry_over(row.id, order.who), "carried over")
+
+    async def _decide(
+        self, order: SettlementOrder, step: Callable[[Tx, SettlementRow], Awaitable[object]], action: str
+    ) -> Answer:
+        """A person's decision and its line in the audit log, in one transaction; what is not allowed is an answer."""
         try:
             async with self._store.begin() as tx:
-                await tx.settlements.carry_over((await _row(tx, order)).id, order.who)
-                await _log(tx, order, "carried over")
+                await step(tx, await _row(tx, order))
+                await _log(tx, order, action)
         except NotAllowed as refusal:
             return Answer(done=False, told=str(refusal))
         return Answer(done=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from domain import ids
 from domain.chain import ChainOutcome
@@ -51,21 +51,13 @@ class Ours:
         """The client belongs to whoever made it."""
 
     async def chain(self, uid: str) -> None:
-        outcome = await self._client.execute_workflow(
-            BookingWorkflow.run,
-            booking_input(self._settings, uid),
-            id=ids.booking_workflow(uid),
-            task_queue=ids.TASK_QUEUE_CHAIN,
-            static_summary=visibility.summary(uid),
-            static_details=visibility.DETAILS,
-            search_attributes=visibility.at_start(uid),
-        )
+        outcome = await (await self.begin(uid)).result()
         if outcome is not ChainOutcome.MATURED:
             raise RuntimeError(f"{uid} ended as {outcome}")
 
-    async def begin(self, uid: str) -> None:
+    async def begin(self, uid: str) -> WorkflowHandle[BookingWorkflow, ChainOutcome]:
         """Starts a chain without waiting for it."""
-        await self._client.start_workflow(
+        return await self._client.start_workflow(
             BookingWorkflow.run,
             booking_input(self._settings, uid),
             id=ids.booking_workflow(uid),

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from activities.models import Sequence
+from activities.models import AdjustmentTerms, Sequence
 from domain.chain import ChainOutcome, ChainStage
-from domain.effects import AdjustmentDirection, AdjustmentKind
 from domain.model import Currency, Frozen, Id, ParkReason, Period, UtcDatetime
 from domain.money import AmountMinor
 from domain.orders import RESERVED, person
@@ -157,15 +156,9 @@ class ResellerSettlementInput(Frozen):
     """For the balance; handed from run to run."""
 
 
-class AdjustmentOrder(Frozen):
-    """An amount that somebody wants to add to, or take from, what a reseller is owed."""
+class AdjustmentOrder(AdjustmentTerms):
+    """An adjustment that somebody orders; it waits for a second person."""
 
-    adjustment_id: Id
-    reseller_id: Id
-    currency: Currency
-    amount_minor: Annotated[int, Field(gt=0)]
-    direction: AdjustmentDirection
-    kind: AdjustmentKind = AdjustmentKind.CORRECTION
     order: OperatorOrder
     options: ChainOptions = ChainOptions()
 
