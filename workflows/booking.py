@@ -47,6 +47,7 @@ def chain_options(settings: Settings) -> ChainOptions:
         park_recheck_seconds=settings.park_recheck_seconds,
         payment_poll_seconds=settings.payment_poll_seconds,
         joined_steps=True,
+        reads_at_once=True,
     )
 
 

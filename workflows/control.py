@@ -37,12 +37,22 @@ DATABASE_PAUSE = timedelta(minutes=1)
 
 def reason_of(error: FailureError, what: str) -> tuple[ParkReason, str]:
     """Why a step that failed waits for a person, and the detail that he reads."""
-    # A local activity's failure comes as it is, that of another one is wrapped.
-    cause = error.cause if isinstance(error, ActivityError) else error
+    cause = _cause(error)
     kind = cause.type if isinstance(cause, ApplicationError) else None
     reason = _REASON_OF.get(kind or "", ParkReason.INTERNAL if kind else ParkReason.OUTCOME_UNKNOWN)
     told = cause.message if isinstance(cause, ApplicationError) and kind in _REASON_OF else kind
     return reason, f"{what}: {told or 'no answer in time'}"
+
+
+def is_definite(error: FailureError) -> bool:
+    """Whether trying again would bring the same answer."""
+    cause = _cause(error)
+    return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def _cause(error: FailureError) -> BaseException | None:
+    """A local activity's failure comes as it is, that of another one is wrapped."""
+    return error.cause if isinstance(error, ActivityError) else error
 
 
 class Leave(Exception):

@@ -7,6 +7,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.intake import IntakeActivities
@@ -25,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.model import ParkReason
     from domain.ports import BookingStatus
     from workflows import policies, visibility
-    from workflows.control import ChainControl, Leave
+    from workflows.control import ChainControl, Leave, is_definite
 
 GONE = (BookingStatus.CANCELLED, BookingStatus.REJECTED)
 
@@ -94,16 +95,25 @@ class Intake(ChainControl):
     async def _take_in(self) -> tuple[BookingFacts, QuoteResult | None]:
         """Steps 1 and 2 at once. The quote is None where the booking is not accepted, or was read again since."""
         self._booking_changed = False
-        ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
-        options = policies.calcom_step(
-            self.options.step_timeout_seconds, f"Read booking {self.booking_uid} from Cal.com, freeze its price"
-        )
-        taken: TakenIn = await self.until_done(
-            lambda: workflow.execute_activity_method(IntakeActivities.take_in, ref, **options), "read the booking"
-        )
+        taken = await self.until_done(self._take_in_once, "read the booking")
         self.booking_uid = taken.facts.booking_uid
         facts = await self._until_gone(taken.facts)
         return facts, taken.quote if facts is taken.facts else None
+
+    async def _take_in_once(self) -> TakenIn:
+        """Tried at once first: Cal.com mostly answers in a moment, and a dispatched step costs more than its answer."""
+        ref = BookingRef(chain_uid=self.chain_uid, booking_uid=self.booking_uid)
+        summary = f"Read booking {self.booking_uid} from Cal.com, freeze its price"
+        if self.options.reads_at_once:
+            try:
+                return await workflow.execute_local_activity_method(
+                    IntakeActivities.take_in, ref, **policies.at_once(summary)
+                )
+            except FailureError as error:
+                if is_cancelled_exception(error) or is_definite(error):
+                    raise
+        options = policies.calcom_step(self.options.step_timeout_seconds, summary)
+        return await workflow.execute_activity_method(IntakeActivities.take_in, ref, **options)
 
     async def _read_once(self) -> BookingFacts:
         self._booking_changed = False

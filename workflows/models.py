@@ -40,6 +40,8 @@ class ChainOptions(Frozen):
     joined_steps: bool = False
     """Steps on our own database run together with their neighbours: read and quote; bill, charge and accrue; mature
     and close. False in the inputs of chains from before: they go on step by step."""
+    reads_at_once: bool = False
+    """The first reading is tried within the workflow task, before it becomes an activity. False as above."""
 
 
 class BookingInput(Frozen):

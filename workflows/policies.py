@@ -41,6 +41,9 @@ STRIPE_CALL_TIMEOUT = timedelta(seconds=60)
 CALCOM_CALL_TIMEOUT = timedelta(seconds=90)
 """One try: following reschedulings may take several calls."""
 
+AT_ONCE_TIMEOUT = timedelta(seconds=5)
+"""Half of what a workflow task may take (10 s), so that it ends with the task that it runs in."""
+
 DATABASE_TIMEOUT = timedelta(seconds=15)
 
 LONG_DATABASE_TIMEOUT = timedelta(hours=1)
@@ -85,6 +88,20 @@ def calcom_step(step_timeout_seconds: float, summary: str) -> dict[str, Any]:
         "start_to_close_timeout": CALCOM_CALL_TIMEOUT,
         "schedule_to_close_timeout": timedelta(seconds=step_timeout_seconds) + CALCOM_CALL_TIMEOUT,
         "retry_policy": OUTSIDE_RETRY,
+        "summary": summary,
+    }
+
+
+def at_once(summary: str) -> dict[str, Any]:
+    """Options of one local try of a step that mostly answers in a moment: a row in the Web UI without a dispatch.
+
+    Without an answer the caller goes on with a normal activity, whose tries and errors the Web UI shows.
+    """
+    return {
+        "start_to_close_timeout": AT_ONCE_TIMEOUT,
+        "schedule_to_close_timeout": AT_ONCE_TIMEOUT,
+        "retry_policy": RetryPolicy(maximum_attempts=1),
+        "cancellation_type": UNTIL_KNOWN,
         "summary": summary,
     }
 
