@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 120
 _BUYS = {
     "workflow execution started": "the chain, once and for ever under its id; findable from the first moment",
     "workflow tasks": "the places where a crash resumes: one for each answer from outside and for the end of the hold",
-    "activity take_in": "Cal.com: a row of its own in the Web UI, repeated by whichever worker lives; the frozen quote",
+    "local activity take_in": "Cal.com: a row of its own in the Web UI, dispatched where it fails; the frozen quote",
     "activity bill_and_charge": "Stripe: a row of its own, one rate for all workers, one key for repeats; the books",
     "timer": "the hold of a day or a month: a row in the server, no memory and no worker",
     "upsert workflow search attributes": "lists by stage, customer, reseller, amount and month",
@@ -34,7 +34,7 @@ async def run(world: World, progress: Shown) -> list[Figure]:
     await world.plant([uid], end=ends)
     progress.say(f"a chain whose hold ends in {SLEEP.seconds} s")
     async with asyncio.timeout(PATIENCE_SECONDS):
-        await world.ours.chain(uid)
+        await (await world.ours.begin(uid)).result()
     world.ended(1)
     history = await world.client.get_workflow_handle(ids.booking_workflow(uid)).fetch_history()
     found = steps(history.events)

@@ -50,7 +50,7 @@ class Sizes:
     """How much of everything. The targets are stated for the defaults."""
 
     rounds: int = 3
-    chains: int = 120
+    chains: int = 200
     """Of a busy round, for each subject."""
     lone: int = 12
     in_flight: int = 32
@@ -163,7 +163,7 @@ async def opened(env: Environment, sizes: Sizes) -> AsyncIterator[World]:
         kind = {"id": EVENT_TYPE, "slug": "bench", "title": "Bench"}
         (await calcom.post("/_sandbox/catalogue", json={"event_types": [kind]})).raise_for_status()
         client = await connect(settings)
-        yield World(env, settings, client, store, calcom, sizes, Ours(client, settings), worker)
+        yield World(env, settings, client, store, calcom, sizes, Ours(client, settings, store), worker)
     finally:
         await asyncio.gather(calcom.aclose(), store.dispose())
 

@@ -20,8 +20,8 @@ from celery import Celery, chain, signals
 
 from bench.peers.service import start_process, stop_processes
 from bench.peers.steps import Price, Steps
-from bench.peers.waiting import Waiting
 from bench.subjects import Absent
+from bench.waiting import Waiting
 from local import ports
 from local.environment import Environment
 from local.tree import listens

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
-from bench.peers.waiting import Waiting
 from bench.subjects import Absent
+from bench.waiting import Waiting
 from local import ports
 from local.environment import ROOT, Environment
 from local.tree import ChildFailed, ChildSpec, listens

@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from bench.peers.service import Service, serve
 from bench.peers.steps import Price, Steps
-from bench.peers.waiting import Waiting
+from bench.waiting import Waiting
 from local.environment import Environment
 from settings import load
 
