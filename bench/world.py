@@ -57,7 +57,7 @@ class Sizes:
     sleepers: int = 5_000
     memory_from: int = 1_000
     memory_to: int = 10_000
-    seconds: float = 5.0
+    seconds: float = 4.0
     """Of each round that is measured by time: ledger, webhooks."""
     watch_seconds: float = 12.0
     """How long sleeping chains are watched."""

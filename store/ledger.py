@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -13,30 +12,24 @@ from store.repository import Repository
 from store.rows import AccountBalance, AccountLine, LedgerConflict, PostResult
 
 _POST = text("""
-WITH given AS (
-    SELECT * FROM unnest(
-        CAST(:keys AS text[]), CAST(:hashes AS text[]), CAST(:kinds AS text[]), CAST(:chain_uids AS text[]),
-        CAST(:currencies AS text[]), CAST(:effective_ats AS timestamptz[]), CAST(:reverses_keys AS text[]),
-        CAST(:refs AS text[])
-    ) AS t(key, hash, kind, chain_uid, currency, effective_at, reverses_key, refs)
-), posted AS (
+WITH posted AS (
     INSERT INTO ledger_entries (key, hash, kind, chain_uid, currency, effective_at, reverses_key, refs)
-    SELECT key, hash, kind, chain_uid, currency, effective_at, reverses_key, CAST(refs AS jsonb)
-    FROM given ORDER BY key
+    SELECT key, hash, kind, chain_uid, currency, effective_at, reverses_key, refs
+    FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS given(key text, hash text, kind text, chain_uid text,
+        currency text, effective_at timestamptz, reverses_key text, refs jsonb)
+    ORDER BY key
     ON CONFLICT (key) DO NOTHING
     RETURNING id, key
 ), moved AS (
     INSERT INTO ledger_postings (entry_id, position, debit_account, credit_account, amount_minor)
     SELECT posted.id, p.position, p.debit_account, p.credit_account, p.amount_minor
-    FROM unnest(
-        CAST(:posting_keys AS text[]), CAST(:positions AS bigint[]), CAST(:debits AS text[]),
-        CAST(:credits AS text[]), CAST(:amounts AS bigint[])
-    ) AS p(key, position, debit_account, credit_account, amount_minor)
+    FROM jsonb_to_recordset(CAST(:postings AS jsonb)) AS p(key text, position bigint, debit_account text,
+        credit_account text, amount_minor bigint)
     JOIN posted USING (key)
 )
-SELECT given.key, posted.id IS NOT NULL AS is_new, first.hash AS stored_hash
-FROM given LEFT JOIN posted USING (key) LEFT JOIN ledger_entries AS first ON first.key = given.key
+SELECT key FROM posted
 """)
+"""JSON, because the driver writes two texts in a tenth of the time that an array for each column takes it."""
 
 _HASHES = text("SELECT key, hash FROM ledger_entries WHERE key = ANY(CAST(:keys AS text[]))")
 
@@ -91,21 +84,14 @@ class LedgerRepository(Repository):
                 raise LedgerConflict(f"{entry.key}: two entries of one call have this key and other content")
         if not wanted:
             return []
-        result = await self._maps(_POST, **_arrays(wanted))
-        is_new: dict[str, bool] = {}
-        stored: dict[str, str | None] = {}
-        for row in result:
-            is_new[row["key"]] = row["is_new"]
-            stored[row["key"]] = wanted[row["key"]][1] if row["is_new"] else row["stored_hash"]
-        # Posted by another transaction while this statement ran: its snapshot cannot see the entry, the next one can.
-        unseen = [key for key, digest in stored.items() if digest is None]
-        if unseen:
-            for row in await self._maps(_HASHES, keys=unseen):
-                stored[row["key"]] = row["hash"]
-        for key, (_, digest) in wanted.items():
-            if stored[key] != digest:
+        new = {row["key"] for row in await self._maps(_POST, **_texts(wanted))}
+        # Posted before, maybe by another transaction while this statement ran: the next one's snapshot sees it.
+        old = [key for key in wanted if key not in new]
+        stored = {row["key"]: row["hash"] for row in await self._maps(_HASHES, keys=old)} if old else {}
+        for key in old:
+            if stored.get(key) != wanted[key][1]:
                 raise LedgerConflict(f"{key}: the ledger holds an entry with this key and other content")
-        return [PostResult(key=entry.key, is_new=is_new[entry.key]) for entry in entries]
+        return [PostResult(key=entry.key, is_new=entry.key in new) for entry in entries]
 
     async def entry(self, key: str) -> Entry | None:
         rows = await self._entries(_BY_KEY, key=key)
@@ -140,27 +126,30 @@ def entry_of(row: dict[str, Any]) -> Entry:
     return Entry.model_validate({**row, "postings": postings})
 
 
-def _arrays(wanted: dict[str, tuple[Entry, str]]) -> dict[str, Sequence[Any]]:
-    """The entries as one array for each column, their postings likewise."""
-    entries = [entry for entry, _ in wanted.values()]
-    lines = [
-        (entry.key, position, posting.debit_account, posting.credit_account, posting.amount_minor)
-        for entry in entries
-        for position, posting in enumerate(entry.postings)
-    ]
-    posting_keys, positions, debits, credit_accounts, amounts = (list(column) for column in zip(*lines, strict=True))
-    return {
-        "keys": [entry.key for entry in entries],
-        "hashes": [digest for _, digest in wanted.values()],
-        "kinds": [entry.kind.value for entry in entries],
-        "chain_uids": [entry.chain_uid for entry in entries],
-        "currencies": [entry.currency for entry in entries],
-        "effective_ats": [entry.effective_at for entry in entries],
-        "reverses_keys": [entry.reverses_key for entry in entries],
-        "refs": [json.dumps(entry.refs) for entry in entries],
-        "posting_keys": posting_keys,
-        "positions": positions,
-        "debits": debits,
-        "credits": credit_accounts,
-        "amounts": amounts,
-    }
+def _texts(wanted: dict[str, tuple[Entry, str]]) -> dict[str, str]:
+    """The entries and their postings, each as a JSON array of rows."""
+    entries, postings = [], []
+    for key, (entry, digest) in wanted.items():
+        entries.append(
+            {
+                "key": key,
+                "hash": digest,
+                "kind": entry.kind,
+                "chain_uid": entry.chain_uid,
+                "currency": entry.currency,
+                "effective_at": entry.effective_at.isoformat(),
+                "reverses_key": entry.reverses_key,
+                "refs": entry.refs,
+            }
+        )
+        for position, posting in enumerate(entry.postings):
+            postings.append(
+                {
+                    "key": key,
+                    "position": position,
+                    "debit_account": posting.debit_account,
+                    "credit_account": posting.credit_account,
+                    "amount_minor": posting.amount_minor,
+                }
+            )
+    return {"entries": json.dumps(entries), "postings": json.dumps(postings)}
