@@ -43,6 +43,11 @@ class Left(Frozen):
     negative_since: Period | None = None
     needs_approval: bool = False
 
+    @property
+    def hands_on_approval(self) -> bool:
+        """Where nothing was left over there is nothing that a second person had to look at again."""
+        return self.needs_approval and self.credit_minor + self.debt_minor > 0
+
 
 class Terms(Frozen):
     """What of the reseller decides about a closing: present data, but for VAT."""
@@ -99,7 +104,7 @@ def close(
         lines=tuple(lines),
         taxes=taxes,
         status=_status(figures, period, negative_months),
-        needs_approval=bool(adjustments) or any(one.needs_approval for one in left),
+        needs_approval=bool(adjustments) or any(one.hands_on_approval for one in left),
     )
 
 

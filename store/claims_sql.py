@@ -101,8 +101,8 @@ _SUMS = """
 """
 
 _LEFT = """
-    SELECT s.id, s.reseller_id, s.currency, s.negative_since, s.needs_approval, s.asked_by,
-        s.carried_debt_minor AS debt_minor,
+    SELECT s.id, s.reseller_id, s.currency, s.negative_since, s.asked_by, s.carried_debt_minor AS debt_minor,
+        s.needs_approval AND s.payable_minor + s.carried_credit_minor + s.carried_debt_minor > 0 AS needs_approval,
         CASE WHEN s.carried_by IS NULL THEN s.carried_credit_minor ELSE s.payable_minor END AS credit_minor
     FROM settlements AS s
     WHERE s.brought_into IS NULL AND s.status IN ('carried_over', 'parked')

@@ -17,11 +17,16 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from local.postgres import EmbeddedPostgres
 from store import Store, driver_url, migrate
+
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
+"""Others may use the machine as well: how long an example takes says nothing of the program."""
 
 _NUMBERS = itertools.count(1)
 

@@ -207,7 +207,9 @@ BODIES = st.binary(max_size=200) | (JSON | SHAPED).map(lambda value: json.dumps(
 
 
 @given(raw=BODIES, signed=st.booleans(), source=st.sampled_from(["calcom", "stripe"]))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_no_body_makes_a_500(world: World, raw: bytes, signed: bool, source: str) -> None:
     signatures = calcom_headers(raw) if source == "calcom" else stripe_headers(raw, world.clock())
     answer = await world.http.post(f"/webhooks/{source}", content=raw, headers=signatures if signed else {})
@@ -219,7 +221,9 @@ async def test_no_body_makes_a_500(world: World, raw: bytes, signed: bool, sourc
     length=st.text("0123456789-+ex ", max_size=25),
     source=st.sampled_from(["calcom", "stripe"]),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_no_header_makes_a_500(world: World, signature: bytes, length: str, source: str) -> None:
     name = b"X-Cal-Signature-256" if source == "calcom" else b"Stripe-Signature"
     headers = [(name, signature), (b"Content-Length", length.encode())]

@@ -163,6 +163,17 @@ async def test_a_supplement_is_for_accounts_with_something_new(store: Store) -> 
     assert (await claim(store, "2026-04"))["r-leaf"].payable_minor == 2_975
 
 
+async def test_an_adjustment_that_left_nothing_over_asks_nobody_again(store: Store) -> None:
+    await seed.apply(store)
+    await adjusted(store, "A-1", "r-leaf", 5_000, AdjustmentDirection.CREDIT)
+    await adjusted(store, "A-2", "r-leaf", 5_000, AdjustmentDirection.DEBIT)
+    march = (await claim(store, by="ops-carl"))["r-leaf"]
+    assert (march.payable_minor, march.carry_reason, march.needs_approval) == (0, "nothing_due", True)
+    await matured(store, "bk-late", matures_at=datetime(2026, 4, 10, 12, tzinfo=UTC))
+    april = (await claim(store, "2026-04", by="ops-dora"))["r-leaf"]
+    assert (april.payable_minor > 0, april.needs_approval, april.asked_by) == (True, False, ("ops-dora",))
+
+
 @pytest.mark.parametrize("by_hand", [False, True])
 async def test_what_needs_an_approval_needs_it_after_it_was_carried_over(store: Store, by_hand: bool) -> None:
     await seed.apply(store)

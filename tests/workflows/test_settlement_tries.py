@@ -122,7 +122,7 @@ async def test_news_around_a_new_run_are_not_lost(desk: Desk, monkeypatch: pytes
 
 async def test_who_was_handed_over_is_looked_at_soon(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was told between the closing's own try and the start of his workflow reached nobody."""
-    monkeypatch.setattr("workflows.reseller_settlement.FIRST_LOOK_SECONDS", 1)
+    monkeypatch.setattr("workflows.reseller_settlement.FIRST_LOOK_SECONDS", 4)
     await matured(desk, 164, datetime(2023, 5, 10, 12, tzinfo=UTC))
     async with account_in(desk, "r-five-4", "restricted"):
         await settle(desk, "2023-05")
