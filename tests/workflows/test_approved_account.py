@@ -23,7 +23,7 @@ from tests.support.month import (
 )
 from workflows.models import OperatorOrder
 
-PERIOD = "2019-06"
+PERIOD = "2022-09"
 NAME = (PERIOD, "r-five-3", "EUR")
 BERND = OperatorOrder(who="ops-bernd", why="looked at every line")
 CLARA = OperatorOrder(who="ops-clara", why="called him about the new account")
@@ -38,7 +38,7 @@ async def put_account(desk: Desk, reseller_id: str, account_id: str | None) -> N
 
 
 async def test_another_account_after_the_approval_waits_for_a_second_person_again(desk: Desk) -> None:
-    await matured(desk, 163, datetime(2019, 6, 10, 12, tzinfo=UTC))
+    await matured(desk, 163, datetime(2022, 9, 10, 12, tzinfo=UTC))
     operator = operator_with(desk, settlement_approval_from_minor=f"EUR={gross(10_000)}")
     before = await transfers(desk)
     assert (await settle(desk, PERIOD, operator=operator)).parked == 1
