@@ -59,7 +59,8 @@ def booking_input(settings: Settings, chain_uid: str) -> BookingInput:
 class BookingWorkflow(PaymentSteps):
     """The chain of one booking, across all its reschedulings. Id `booking-{first uid}`; started at most once.
 
-    1. intake: read the booking from Cal.com. Cancelled or rejected by then: closed `cancelled`, nothing was charged.
+    1. intake: read the booking from Cal.com, at once or, where that fails, as a dispatched step. Cancelled or rejected
+       by then: closed `cancelled`, nothing was charged.
     2. awaiting_confirmation: while Cal.com says pending.
     3. quote: frozen price, VAT and commissions. No customer, price or agreement: parked until there is one.
     4. awaiting_charge: until the price's charge moment. A cancellation waives what the terms don't keep.

@@ -36,6 +36,15 @@ async def matured(desk: Desk) -> str:
     return ids.booking_workflow(uid)
 
 
+async def calcom_away(desk: Desk) -> str:
+    """The first reading, at once, has no answer: the dispatched one has."""
+    uid = await desk.book(101)
+    desk.failures.plan("take_in", uid, "before", final=False)
+    await desk.start(uid)
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    return ids.booking_workflow(uid)
+
+
 async def paid(desk: Desk) -> str:
     uid = await desk.begin(112)
     assert await desk.outcome(uid) is ChainOutcome.PAID
@@ -258,6 +267,7 @@ async def transfer_taken_back(desk: Desk) -> str:
 
 STORIES: tuple[Story, ...] = (
     matured,
+    calcom_away,
     paid,
     dunned_and_declined,
     confirmed_rescheduled_cancelled,
