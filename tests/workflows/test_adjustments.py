@@ -30,7 +30,6 @@ async def outcome(desk: Desk, adjustment_id: str) -> str:
 
 
 async def test_a_correction_waits_for_a_second_person_and_stands_on_the_next_statement(desk: Desk) -> None:
-    desk.expected.append("topup")
     await set_balance(desk, 10_000_000)
     before = await owed_minor(desk, "r-root")
     adjustment_id, told = await desk.operator.adjust("r-root", "EUR", 1_250, CREDIT, ORDER)
@@ -129,16 +128,16 @@ async def test_what_cannot_be_is_refused_with_the_reason(
 async def test_a_debt_of_a_reseller_who_left_is_written_off_by_two_people(desk: Desk) -> None:
     uid = await matured(desk, 162, datetime(2020, 1, 20, 12, tzinfo=UTC))
     await settle(desk, "2020-01", supplement=True)
-    assert await owed_minor(desk, "r-five-2") == 0
+    before = await owed_minor(desk, "r-five-2")
     await desk.operator.roll_back(uid, ORDER)
     await desk.until_outcome(uid, ChainOutcome.ROLLED_BACK)
     await settle(desk, "2020-01", supplement=True)
-    assert await owed_minor(desk, "r-five-2") == -gross(2000)
+    assert await owed_minor(desk, "r-five-2") == before - gross(2000)
     adjustment_id, _ = await desk.operator.write_off("r-five-2", "EUR", ORDER)
     with pytest.raises(OrderRefused, match="second person"):
         await desk.operator.decide_adjustment(adjustment_id, ORDER)
     await desk.operator.decide_adjustment(adjustment_id, BERND)
-    assert await owed_minor(desk, "r-five-2") == 0
+    assert await owed_minor(desk, "r-five-2") == before
     with pytest.raises(OrderRefused, match="nothing open"):
         await desk.operator.write_off("r-five-2", "EUR", ORDER)
     await settle(desk, "2020-01", supplement=True)

@@ -125,6 +125,7 @@ async def test_one_that_needs_an_approval_by_now_gets_none_by_itself(
     await desk.operator.approve_settlement("2025-12", "r-five-3", "EUR", SECOND)
     assert await wait_for_workflow(desk, "2025-12", "r-five-3") == gross(10_000)
     assert ("ops-bernd", "approved", SECOND.why) in await actions(desk, "settlement:2025-12-r-five-3-EUR")
+    assert (await settle(desk, "2025-12")).open == 0
 
 
 async def test_one_that_meets_a_low_balance_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

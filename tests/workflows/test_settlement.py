@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.client import (
-    Schedule,
-    ScheduleActionStartWorkflow,
     ScheduleBackfill,
-    ScheduleCalendarSpec,
-    ScheduleOverlapPolicy,
-    ScheduleRange,
-    ScheduleSpec,
 )
 
 from domain import ids
@@ -22,9 +15,9 @@ from domain.chain import ChainOutcome
 from domain.model import ParkReason
 from domain.pricing import period_of, previous_period
 from starter.operator import OrderRefused
-from starter.schedules import TIME_ZONE
 from starter.settlement_news import ACCOUNT_CHANGED, waiting_workflows
 from store.rows import SettlementStatus
+from tests.support.clocks import settled_by_schedule, shift_clock
 from tests.support.desk import ORDER, Desk, eventually
 from tests.support.month import (
     account_in,
@@ -245,56 +238,22 @@ async def test_a_manual_trigger_settles_the_month_before_today(desk: Desk) -> No
     assert (await ended(desk, ids.settlement_workflow(period))).period == period
 
 
-class _TwoHoursSlow(datetime):
-    """The clock of a worker whose time is wrong."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        return datetime.now(tz) - timedelta(hours=2)
-
-
-@pytest.fixture
-def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every module of ours that reads the clock by `datetime` reads one that is two hours slow."""
-    packages = ("activities", "domain", "workflows", "store", "starter", "gateways")
-    patched = 0
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in packages and getattr(module, "datetime", None) is datetime:
-            monkeypatch.setattr(module, "datetime", _TwoHoursSlow)
-            patched += 1
-    assert patched > 5
-
-
-async def test_a_worker_whose_clock_is_two_hours_slow_settles_the_same_month(desk: Desk, slow_clock: None) -> None:
+async def test_a_worker_whose_clock_is_two_hours_slow_settles_the_same_month(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half an hour after midnight in Berlin: by that clock it is still the month before."""
+    shift_clock(monkeypatch, hours=-2)
     await matured(desk, 152, datetime(2022, 3, 31, 21, 59, 59, tzinfo=UTC))
     late = await matured(desk, 152, datetime(2022, 3, 31, 22, 0, 1, tzinfo=UTC))
-    order = SettlementInput(requested_by="schedule", terms=settlement_terms(desk.settings))
-    just_after_midnight = ScheduleSpec(
-        calendars=[
-            ScheduleCalendarSpec(hour=[ScheduleRange(0)], minute=[ScheduleRange(30)], day_of_month=[ScheduleRange(1)])
-        ],
-        time_zone_name=TIME_ZONE,
-    )
-    action = ScheduleActionStartWorkflow(
-        SettlementWorkflow.run, order, id="settlement-slow-clock", task_queue=ids.TASK_QUEUE_CHAIN
-    )
-    handle = await desk.client.create_schedule("slow-clock", Schedule(action=action, spec=just_after_midnight))
-    try:
-        await handle.backfill(
-            ScheduleBackfill(
-                start_at=datetime(2022, 3, 31, 20, tzinfo=UTC),
-                end_at=datetime(2022, 4, 1, 2, tzinfo=UTC),
-                overlap=ScheduleOverlapPolicy.BUFFER_ALL,
-            )
-        )
+    evening = datetime(2022, 3, 31, 20, tzinfo=UTC)
 
-        async def is_paid() -> bool:
-            return await paid(desk, "2022-03") == {"r-month-c": (gross(2000), "paid")}
+    async def is_paid() -> bool:
+        return await paid(desk, "2022-03") == {"r-month-c": (gross(2000), "paid")}
 
+    async with settled_by_schedule(
+        desk, "slow-clock", day=1, hour=0, minute=30, since=evening, until=evening + timedelta(hours=6)
+    ):
         await eventually(is_paid, "March")
-    finally:
-        await handle.delete()
     async with desk.store.begin() as tx:
         assert await tx.settlements.latest_sequence("2022-02") <= 1
     assert (await desk.commissions(late))["r-month-c"][2] == "matured"

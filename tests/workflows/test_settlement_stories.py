@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.client import (
-    Schedule,
-    ScheduleActionStartWorkflow,
     ScheduleBackfill,
-    ScheduleCalendarSpec,
-    ScheduleOverlapPolicy,
-    ScheduleRange,
-    ScheduleSpec,
 )
 
 from domain import ids
@@ -24,12 +17,10 @@ from domain.chain import ChainOutcome
 from domain.effects import CarryReason, SettlementStatus
 from domain.model import ParkReason
 from local.setup import apply_catalogue
-from starter.schedules import TIME_ZONE
 from store.rows import SettlementRow
+from tests.support.clocks import settled_by_schedule, shift_clock
 from tests.support.desk import CATALOGUE, ORDER, Desk, eventually
 from tests.support.month import gross, matured, owed_minor, row_of, rows, settle
-from workflows.models import SettlementInput
-from workflows.settlement import SettlementWorkflow, settlement_terms
 
 EUR_OF_SWISS, CHF_OF_SWISS, OF_JAPAN, OF_CHANGE, OF_SWITCH = 171, 172, 173, 174, 175
 
@@ -226,57 +217,23 @@ async def test_a_backfill_of_a_month_after_a_later_one_was_closed_settles_that_m
     assert (await settle(desk, "2018-11", supplement=True)).paid == 1
 
 
-class _TwoHoursFast(datetime):
-    """The clock of a worker whose time is wrong."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        return datetime.now(tz) + timedelta(hours=2)
-
-
-@pytest.fixture
-def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every module of ours that reads the clock by `datetime` reads one that is two hours fast."""
-    packages = ("activities", "domain", "workflows", "store", "starter", "gateways")
-    patched = 0
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in packages and getattr(module, "datetime", None) is datetime:
-            monkeypatch.setattr(module, "datetime", _TwoHoursFast)
-            patched += 1
-    assert patched > 5
-
-
-async def test_a_worker_whose_clock_is_two_hours_fast_settles_the_same_month(desk: Desk, fast_clock: None) -> None:
+async def test_a_worker_whose_clock_is_two_hours_fast_settles_the_same_month(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half an hour before midnight in Berlin: by that clock it is the month after, and this month could be closed."""
+    shift_clock(monkeypatch, hours=2)
     await matured(desk, OF_SWITCH, datetime(2019, 2, 28, 22, 59, 59, tzinfo=UTC))
     march = await matured(desk, OF_SWITCH, datetime(2019, 2, 28, 23, 0, 0, tzinfo=UTC))
-    order = SettlementInput(requested_by="schedule", terms=settlement_terms(desk.settings))
-    before_midnight = ScheduleSpec(
-        calendars=[
-            ScheduleCalendarSpec(hour=[ScheduleRange(23)], minute=[ScheduleRange(30)], day_of_month=[ScheduleRange(31)])
-        ],
-        time_zone_name=TIME_ZONE,
-    )
-    action = ScheduleActionStartWorkflow(
-        SettlementWorkflow.run, order, id="settlement-fast-clock", task_queue=ids.TASK_QUEUE_CHAIN
-    )
-    handle = await desk.client.create_schedule("fast-clock", Schedule(action=action, spec=before_midnight))
-    try:
-        await handle.backfill(
-            ScheduleBackfill(
-                start_at=datetime(2019, 3, 31, 20, tzinfo=UTC),
-                end_at=datetime(2019, 3, 31, 23, tzinfo=UTC),
-                overlap=ScheduleOverlapPolicy.BUFFER_ALL,
-            )
-        )
+    evening = datetime(2019, 3, 31, 20, tzinfo=UTC)
 
-        async def is_paid() -> bool:
-            found = await of_reseller(desk, "r-switch", "2019-02")
-            return [row.status for row in found.values()] == [SettlementStatus.PAID]
+    async def is_paid() -> bool:
+        found = await of_reseller(desk, "r-switch", "2019-02")
+        return [row.status for row in found.values()] == [SettlementStatus.PAID]
 
+    async with settled_by_schedule(
+        desk, "fast-clock", day=31, hour=23, minute=30, since=evening, until=evening + timedelta(hours=3)
+    ):
         await eventually(is_paid, "February")
-    finally:
-        await handle.delete()
     assert (await row_of(desk, "2019-02", "r-switch")).payable_minor == gross(2_000)
     assert (await desk.commissions(march))["r-switch"][2] == "matured"
     async with desk.store.begin() as tx:
