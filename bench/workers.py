@@ -47,7 +47,7 @@ async def run(world: World, progress: Shown) -> list[Figure]:
 
 async def _measured(world: World, number: int, count: int) -> tuple[float, Mapping[str, float]]:
     """Chains a second, and how many cores each kind of process kept busy. A new worker warms up before."""
-    chains, most = world.sizes.chains, world.sizes.in_flight * count
+    chains, most = max(world.sizes.chains // 2, 1), world.sizes.in_flight * count
     stem = f"workers-{number}-{count}"
     warm, busy = [f"{stem}-warm-{index}" for index in range(most)], [f"{stem}-{index}" for index in range(chains)]
     await world.plant([*warm, *busy])
