@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.meters import CpuMeter
 from bench.progress import Shown
 from bench.report import Figure, at_most, between, middle, percentile
 from bench.subjects import in_flight
@@ -45,6 +46,8 @@ class Round:
     """New rows of the inbox."""
     drained_seconds: float
     """Until the relay had delivered the last one."""
+    app_cpu_ms: float
+    """Of the webhook app for each webhook: checked, stored, delivered."""
 
 
 async def run(world: World, progress: Shown) -> list[Figure]:
@@ -81,6 +84,7 @@ async def _round(world: World, bodies: Bodies, number: int, seconds: float) -> R
         words[await sender.word(request)] += 1
         acks_ms.append((time.perf_counter() - due) * 1_000)
 
+    meter = CpuMeter(world.env.tree)
     begun = time.perf_counter() + 0.05
     async with asyncio.TaskGroup() as group:
         for place, request in enumerate(moments):
@@ -89,7 +93,8 @@ async def _round(world: World, bodies: Bodies, number: int, seconds: float) -> R
             group.create_task(one(request, due))
     sender.close()
     drained = await _drained(world)
-    return Round(acks_ms, late_ms, words, events, repeats, await _rows(world) - before, drained)
+    app_cpu_ms = meter.used()["webhook app"] * 1_000 / len(moments)
+    return Round(acks_ms, late_ms, words, events, repeats, await _rows(world) - before, drained, app_cpu_ms)
 
 
 async def _planned(world: World, bodies: Bodies, number: int, moments: int) -> tuple[list[Request], int, int]:
@@ -140,6 +145,7 @@ def _figures(rounds: Sequence[Round]) -> list[Figure]:
     words = sum((one.words for one in rounds), Counter[str]())
     drained = max(one.drained_seconds for one in rounds)
     acknowledged = sum(words[word] for word in ("accepted", "ignored", "duplicate"))
+    cpu_ms = [one.app_cpu_ms for one in rounds]
     note = f"of which the generator was late by {middle(late)} ms (p99)"
     said = f"{acknowledged} of {events + repeats} acknowledged; all delivered {drained:.1f} s after the last at most"
     return [
@@ -158,4 +164,5 @@ def _figures(rounds: Sequence[Round]) -> list[Figure]:
             target="1 : 1",
             met=words["duplicate"] == repeats and rows == events,
         ),
+        Figure("webhook app, CPU of a webhook", f"{middle(cpu_ms)} ms", between(cpu_ms)),
     ]
