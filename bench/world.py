@@ -50,16 +50,16 @@ class Sizes:
     """How much of everything. The targets are stated for the defaults."""
 
     rounds: int = 3
-    chains: int = 200
+    chains: int = 160
     """Of a busy round, for each subject."""
     lone: int = 12
     in_flight: int = 32
     sleepers: int = 5_000
     memory_from: int = 1_000
     memory_to: int = 10_000
-    seconds: float = 4.0
+    seconds: float = 3.0
     """Of each round that is measured by time: ledger, webhooks."""
-    watch_seconds: float = 12.0
+    watch_seconds: float = 8.0
     """How long sleeping chains are watched."""
     starts: int = 3
     """Rounds of each start-up."""
