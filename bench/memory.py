@@ -11,7 +11,7 @@ from bench.subjects import in_flight
 from bench.world import World
 
 MOST_GROWTH = 1.15
-"""Flat: thousands of the chains in between slept and woke at one moment, and the allocator keeps some of what they took."""
+"""Flat: thousands of chains slept and woke at one moment in between; the allocator keeps some of what they took."""
 BATCH = 250
 
 
