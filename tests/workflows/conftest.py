@@ -30,5 +30,6 @@ async def system() -> AsyncIterator[Desk]:
 async def desk(system: Desk) -> AsyncIterator[Desk]:
     """The system, and afterwards the audit of everything: chains are left finished, or waiting with a reason."""
     system.expected.clear()
+    system.failures.plans.clear()
     yield system
     assert await system.findings() == []

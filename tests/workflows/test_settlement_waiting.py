@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError
 
 from domain import ids
 from domain.model import ParkReason
@@ -307,17 +305,15 @@ async def test_a_statement_whose_own_workflow_was_ended_by_hand_is_taken_again(
     await matured(desk, 161, datetime(2021, 2, 10, 12, tzinfo=UTC))
     # It cannot even note that it is parked: the statement stays open.
     desk.failures.plan("park", "", "before")
+    noted = desk.failures.ran("").count("park")
     async with account_in(desk, "r-five-1", "restricted"):
         workflow_id = await desk.operator.settle("2021-02", "ops-anna")
         own = desk.client.get_workflow_handle(ids.reseller_settlement_workflow("2021-02", "r-five-1", "EUR"))
 
-        async def runs() -> bool:
-            try:
-                return (await own.describe()).status is WorkflowExecutionStatus.RUNNING
-            except RPCError:
-                return False
+        async def struck() -> bool:
+            return desk.failures.ran("").count("park") > noted
 
-        await eventually(runs, "its own workflow")
+        await eventually(struck, "the note that failed")
         await own.terminate("by mistake")
     state = await ended(desk, workflow_id)
     assert (state.paid, state.open, state.total) == (1, 0, 1)
