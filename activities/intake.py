@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,6 +20,12 @@ from domain.ports import BookingStatus, CalBooking, CalendarGateway, NotFound
 if TYPE_CHECKING:
     from store import Store, Tx
 
+AT_ONCE_MOST = 20
+"""Local tries of one process at a time; all chains' small steps share its places. As many as connections to Cal.com."""
+
+AT_ONCE_PAUSE_SECONDS = 10.0
+"""After a try at once without an answer, bookings are read by dispatched steps only for so long."""
+
 MAX_RESCHEDULINGS = 50
 """Followed in one reading; more than that is a loop, not a diary."""
 
@@ -27,6 +35,8 @@ class IntakeActivities:
         self._store = store
         self._calendar = calendar
         self._quoting = QuoteActivities(store)
+        self._trying_at_once = 0
+        self._dispatched_until = 0.0
 
     @activity.defn
     async def read_booking(self, ref: BookingRef) -> BookingFacts:
@@ -48,8 +58,24 @@ class IntakeActivities:
     async def take_in(self, ref: BookingRef) -> TakenIn:
         """`read_booking`, and the frozen quote of a booking that is accepted. Repeating is harmless.
 
-        A second call after the first one's answer was lost returns the first quote.
+        A second call after the first one's answer was lost returns the first quote. As a local activity it fails at
+        once where Cal.com was slow or away a moment ago, or is asked by many: the caller has it dispatched then.
         """
+        if not activity.info().is_local:
+            return await self._take_in(ref)
+        if self._trying_at_once >= AT_ONCE_MOST or time.monotonic() < self._dispatched_until:
+            raise ApplicationError("left to a dispatched step", type="OutcomeUnknown")
+        self._trying_at_once += 1
+        try:
+            return await self._take_in(ref)
+        except (ApplicationError, asyncio.CancelledError) as error:
+            if not (isinstance(error, ApplicationError) and error.non_retryable):
+                self._dispatched_until = time.monotonic() + AT_ONCE_PAUSE_SECONDS
+            raise
+        finally:
+            self._trying_at_once -= 1
+
+    async def _take_in(self, ref: BookingRef) -> TakenIn:
         hops = await self._hops(ref)
         newest, teams = hops[-1], None
         while True:

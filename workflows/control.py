@@ -50,6 +50,12 @@ def is_definite(error: FailureError) -> bool:
     return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
+def asked_delay(error: FailureError) -> timedelta | None:
+    """How long whoever answered wants to be left alone: a rate limit's hint."""
+    cause = _cause(error)
+    return cause.next_retry_delay if isinstance(cause, ApplicationError) else None
+
+
 def _cause(error: FailureError) -> BaseException | None:
     """A local activity's failure comes as it is, that of another one is wrapped."""
     return error.cause if isinstance(error, ActivityError) else error

@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.model import ParkReason
     from domain.ports import BookingStatus
     from workflows import policies, visibility
-    from workflows.control import ChainControl, Leave, is_definite
+    from workflows.control import ChainControl, Leave, asked_delay, is_definite
 
 GONE = (BookingStatus.CANCELLED, BookingStatus.REJECTED)
 
@@ -112,6 +112,9 @@ class Intake(ChainControl):
             except FailureError as error:
                 if is_cancelled_exception(error) or is_definite(error):
                     raise
+                self.check_cancelled()
+                if (delay := asked_delay(error)) is not None:
+                    await workflow.sleep(delay, summary="Cal.com asked to come back later")
         options = policies.calcom_step(self.options.step_timeout_seconds, summary)
         return await workflow.execute_activity_method(IntakeActivities.take_in, ref, **options)
 

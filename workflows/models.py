@@ -29,8 +29,11 @@ Person = Annotated[str, BeforeValidator(_one_spelling), StringConstraints(min_le
 Why = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 
 
-class ChainOptions(Frozen):
-    """The settings that a chain runs by, frozen when it starts so that a replay sees the same. Times in seconds."""
+class ChainOptions(Frozen, extra="ignore"):
+    """The settings that a chain runs by, frozen when it starts so that a replay sees the same. Times in seconds.
+
+    An option that this version does not know is left out: a worker that is rolled back goes on with newer chains.
+    """
 
     dunning_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     dunning_interval_seconds: float = 259_200

@@ -41,8 +41,8 @@ STRIPE_CALL_TIMEOUT = timedelta(seconds=60)
 CALCOM_CALL_TIMEOUT = timedelta(seconds=90)
 """One try: following reschedulings may take several calls."""
 
-AT_ONCE_TIMEOUT = timedelta(seconds=5)
-"""Half of what a workflow task may take (10 s), so that it ends with the task that it runs in."""
+AT_ONCE_TIMEOUT = timedelta(seconds=1.5)
+"""It holds a place of the worker's local steps, which all chains share, and the workflow task that it runs in."""
 
 DATABASE_TIMEOUT = timedelta(seconds=15)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 
 from domain.chain import ChainOutcome
 from domain.model import ParkReason
-from domain.ports import CalBooking
+from domain.ports import CalBooking, OutcomeUnknown, RateLimited
 from gateways.calcom import CalcomGateway
 from tests.support.desk import Desk
 
@@ -64,6 +65,7 @@ async def test_without_an_answer_it_is_dispatched_and_says_what_it_waits_for(des
 
 async def test_a_slow_answer_is_waited_for_by_the_dispatched_step(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.policies.AT_ONCE_TIMEOUT", timedelta(milliseconds=300))
+    monkeypatch.setattr("activities.intake.AT_ONCE_PAUSE_SECONDS", 0.0)
     uid = await desk.book(101)
     read, readings = CalcomGateway.get_booking, 0
 
@@ -94,3 +96,48 @@ async def test_a_chain_from_before_reads_by_a_dispatched_step(desk: Desk) -> Non
     await desk.start(uid, reads_at_once=False)
     assert await desk.outcome(uid) is ChainOutcome.MATURED
     assert (await rows(desk, uid))["dispatched", "take_in"] == 1
+
+
+async def test_while_cal_com_is_slow_other_bookings_are_dispatched_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.intake.AT_ONCE_PAUSE_SECONDS", 2.0)
+    read, away = CalcomGateway.get_booking, True
+
+    async def away_at_first(self: CalcomGateway, wanted: str) -> CalBooking:
+        nonlocal away
+        if away:
+            away = False
+            raise OutcomeUnknown("no_answer", "Cal.com did not answer")
+        return await read(self, wanted)
+
+    monkeypatch.setattr(CalcomGateway, "get_booking", away_at_first)
+    first = await desk.begin(101)
+    assert await desk.outcome(first) is ChainOutcome.MATURED
+    second = await desk.begin(101)
+    assert await desk.outcome(second) is ChainOutcome.MATURED
+    for uid in (first, second):
+        assert (await rows(desk, uid))["dispatched", "take_in"] == 1
+    await asyncio.sleep(2)
+    third = await desk.begin(101)
+    assert await desk.outcome(third) is ChainOutcome.MATURED
+    assert (await rows(desk, third))["dispatched", "take_in"] == 0
+
+
+async def test_a_rate_limit_is_kept_before_the_booking_is_asked_for_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.intake.AT_ONCE_PAUSE_SECONDS", 0.5)
+    read, asked_at = CalcomGateway.get_booking, list[float]()
+
+    async def limited_at_first(self: CalcomGateway, wanted: str) -> CalBooking:
+        asked_at.append(time.monotonic())
+        if len(asked_at) == 1:
+            raise RateLimited("429", "too many", retry_after_seconds=2)
+        return await read(self, wanted)
+
+    monkeypatch.setattr(CalcomGateway, "get_booking", limited_at_first)
+    uid = await desk.begin(101)
+    assert await desk.outcome(uid) is ChainOutcome.MATURED
+    assert len(asked_at) == 2
+    assert asked_at[1] - asked_at[0] >= 1.9
