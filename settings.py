@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     worker_max_activities: Count = _field(64, "steps that one worker runs at a time", "64")
     worker_max_cached_workflows: Count = _field(
         300,
-        "chains that one worker keeps in memory, 100 KiB each; more than are active at once, or each step replays",
+        "chains that one worker keeps in memory, 130 KiB each; more than are active at once, or each step replays",
         "300",
     )
     worker_sandbox: bool = _field(

@@ -35,7 +35,7 @@ class SettlementRow(Figures):
     needs_approval: bool
     """A second person has to approve the transfer, by its amount or because of an adjustment; see `may_be_paid`.
 
-    Carried over, it goes with the money: the next statement needs it as well."""
+    Carried over, it goes with the money: the next statement needs it as well, if anything was left over."""
     asked_by: tuple[str, ...]
     """Who asked for the closing or for an adjustment on it, also on a statement brought forward that needed approval:
     none of them may approve. Empty: not recorded."""

@@ -32,7 +32,7 @@ Why = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_white
 class ChainOptions(Frozen, extra="ignore"):
     """The settings that a chain runs by, frozen when it starts so that a replay sees the same. Times in seconds.
 
-    An option that this version does not know is left out: a worker that is rolled back goes on with newer chains.
+    An option that this version does not know is left out: a worker from before it begins new chains its own way.
     """
 
     dunning_attempts: Annotated[int, Field(ge=1, le=10)] = 3
