@@ -181,12 +181,11 @@ async def _poster(store: Store, shape: str, chain_uid: str, word: str, until: fl
     count = 0
     while time.perf_counter() < until:
         for kinds in SHAPES[shape]:
-            count += 1
             key = f"{word}_{chain_uid}_{count}"
             entries = [_entry(kind, key, chain_uid, postings) for kind, postings in kinds]
             async with store.begin() as tx:
                 await tx.ledger.post(*entries)
-            count += len(entries) - 1
+            count += len(entries)
     return count
 
 

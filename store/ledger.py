@@ -127,29 +127,13 @@ def entry_of(row: dict[str, Any]) -> Entry:
 
 
 def _texts(wanted: dict[str, tuple[Entry, str]]) -> dict[str, str]:
-    """The entries and their postings, each as a JSON array of rows."""
-    entries, postings = [], []
-    for key, (entry, digest) in wanted.items():
-        entries.append(
-            {
-                "key": key,
-                "hash": digest,
-                "kind": entry.kind,
-                "chain_uid": entry.chain_uid,
-                "currency": entry.currency,
-                "effective_at": entry.effective_at.isoformat(),
-                "reverses_key": entry.reverses_key,
-                "refs": entry.refs,
-            }
-        )
-        for position, posting in enumerate(entry.postings):
-            postings.append(
-                {
-                    "key": key,
-                    "position": position,
-                    "debit_account": posting.debit_account,
-                    "credit_account": posting.credit_account,
-                    "amount_minor": posting.amount_minor,
-                }
-            )
+    """The entries and their postings, each as a JSON array of rows: their fields have the names of the columns."""
+    entries = [
+        {**entry.model_dump(mode="json", exclude={"postings"}), "hash": digest} for entry, digest in wanted.values()
+    ]
+    postings = [
+        {"key": key, "position": position, **posting.model_dump()}
+        for key, (entry, _) in wanted.items()
+        for position, posting in enumerate(entry.postings)
+    ]
     return {"entries": json.dumps(entries), "postings": json.dumps(postings)}

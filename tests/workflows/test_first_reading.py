@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,20 @@ async def rows(desk: Desk, uid: str) -> Counter[tuple[str, str]]:
             details = event.marker_recorded_event_attributes.details["data"].payloads[0].data.decode()
             found["at once", "take_in" if "take_in" in details else "other"] += 1
     return found
+
+
+def at_first(monkeypatch: pytest.MonkeyPatch, trouble: Callable[[], Awaitable[None]]) -> list[float]:
+    """The first question to Cal.com meets this trouble. Returns the moments of all questions, as they are asked."""
+    read, asked_at = CalcomGateway.get_booking, list[float]()
+
+    async def get_booking(self: CalcomGateway, wanted: str) -> CalBooking:
+        asked_at.append(time.monotonic())
+        if len(asked_at) == 1:
+            await trouble()
+        return await read(self, wanted)
+
+    monkeypatch.setattr(CalcomGateway, "get_booking", get_booking)
+    return asked_at
 
 
 async def test_a_booking_that_cal_com_tells_at_once_needs_no_dispatched_step(desk: Desk) -> None:
@@ -67,20 +82,15 @@ async def test_a_slow_answer_is_waited_for_by_the_dispatched_step(desk: Desk, mo
     monkeypatch.setattr("workflows.policies.AT_ONCE_TIMEOUT", timedelta(milliseconds=300))
     monkeypatch.setattr("activities.intake.AT_ONCE_PAUSE_SECONDS", 0.0)
     uid = await desk.book(101)
-    read, readings = CalcomGateway.get_booking, 0
 
-    async def slow_at_first(self: CalcomGateway, wanted: str) -> CalBooking:
-        nonlocal readings
-        readings += 1
-        if readings == 1:
-            await asyncio.sleep(2)
-        return await read(self, wanted)
+    async def slow() -> None:
+        await asyncio.sleep(2)
 
-    monkeypatch.setattr(CalcomGateway, "get_booking", slow_at_first)
+    readings = at_first(monkeypatch, slow)
     await desk.start(uid)
     assert await desk.outcome(uid) is ChainOutcome.MATURED
     assert (await rows(desk, uid))["dispatched", "take_in"] == 1
-    assert readings == 2
+    assert len(readings) == 2
     assert len(await desk.charges(uid)) == 1
 
 
@@ -102,16 +112,11 @@ async def test_while_cal_com_is_slow_other_bookings_are_dispatched_at_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("activities.intake.AT_ONCE_PAUSE_SECONDS", 2.0)
-    read, away = CalcomGateway.get_booking, True
 
-    async def away_at_first(self: CalcomGateway, wanted: str) -> CalBooking:
-        nonlocal away
-        if away:
-            away = False
-            raise OutcomeUnknown("no_answer", "Cal.com did not answer")
-        return await read(self, wanted)
+    async def away() -> None:
+        raise OutcomeUnknown("no_answer", "Cal.com did not answer")
 
-    monkeypatch.setattr(CalcomGateway, "get_booking", away_at_first)
+    at_first(monkeypatch, away)
     first = await desk.begin(101)
     assert await desk.outcome(first) is ChainOutcome.MATURED
     second = await desk.begin(101)
@@ -128,15 +133,11 @@ async def test_a_rate_limit_is_kept_before_the_booking_is_asked_for_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("activities.intake.AT_ONCE_PAUSE_SECONDS", 0.5)
-    read, asked_at = CalcomGateway.get_booking, list[float]()
 
-    async def limited_at_first(self: CalcomGateway, wanted: str) -> CalBooking:
-        asked_at.append(time.monotonic())
-        if len(asked_at) == 1:
-            raise RateLimited("429", "too many", retry_after_seconds=2)
-        return await read(self, wanted)
+    async def limited() -> None:
+        raise RateLimited("429", "too many", retry_after_seconds=2)
 
-    monkeypatch.setattr(CalcomGateway, "get_booking", limited_at_first)
+    asked_at = at_first(monkeypatch, limited)
     uid = await desk.begin(101)
     assert await desk.outcome(uid) is ChainOutcome.MATURED
     assert len(asked_at) == 2
